@@ -1,0 +1,146 @@
+# Declarations of the compiled floors in C (kernels.h, team.h). Private.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+
+cdef extern from "kernels.h" nogil:
+    enum:
+        FL_FLOAT32
+        FL_FLOAT64
+        FL_RESHUFFLE
+        FL_REPLACEMENT
+        FL_AVERAGE_NONE
+        FL_AVERAGE_UNIFORM
+        FL_AVERAGE_WEIGHTED
+        FL_VISITS
+        FL_FLUSH
+        FL_PAD
+        FL_OBJECTIVE_ROWS
+
+    ctypedef struct fl_shards:
+        int dtype
+        int sampling
+        int whole
+        int intercept
+        int64_t n_samples, n_features, n_workers
+        const void *X
+        Py_ssize_t x_stride
+        const void *y
+        const void *s
+        const int64_t *start
+        const uint32_t *order
+        uint32_t *visits
+        int64_t *visits_epoch
+        uint32_t *ahead
+        int64_t *ahead_first
+        int64_t *ahead_n
+        int64_t n_visits
+        uint64_t seed
+
+    ctypedef struct fl_step:
+        int loss
+        int average
+        int64_t batch_size
+        double l2
+        int64_t n_params
+        int64_t ld
+
+    ctypedef struct fl_scratch:
+        void *mean
+        void *update
+
+    ctypedef struct fl_isa:
+        const char *name
+        void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
+                     const double *weights, void *out) noexcept
+
+    const fl_isa *fl_isas[]
+    bint fl_supported(const fl_isa *)
+
+
+cdef extern from "draw.h" nogil:
+    enum:
+        FL_PURPOSE_ROW
+        FL_PURPOSE_DEAL
+        FL_PURPOSE_EPOCH
+    void fl_philox(uint32_t *counter, uint32_t k0, uint32_t k1)
+    uint64_t fl_draw(uint64_t seed, uint32_t worker, uint32_t purpose, uint64_t number)
+    uint32_t fl_below(uint64_t draw, uint32_t n)
+    void fl_shuffle(uint32_t *entries, int64_t n, uint64_t seed, uint32_t worker, uint32_t purpose)
+
+
+cdef extern from "losses.h" nogil:
+    double fl_exp(double)
+    float fl_expf(float)
+    double fl_log(double)
+    double fl_log1p(double)
+    double fl_inverse_power(double t, double alpha)
+    double fl_loss(int loss, double z, double y)
+    double fl_dloss(int loss, double z, double y)
+
+
+cdef extern from "team.h" nogil:
+    enum:
+        FL_LINE
+        FL_MAX_THREADS
+
+    ctypedef struct fl_gate:
+        pass
+    void fl_gate_init(fl_gate *)
+    void fl_open(fl_gate *)
+    bint fl_enter(fl_gate *)
+    void fl_leave(fl_gate *)
+    void fl_close_and_wait(fl_gate *)
+    double fl_now_s()
+
+    ctypedef struct fl_seconds:
+        double compute_s, average_s
+
+    ctypedef struct fl_slice:
+        const fl_isa *isa
+        const fl_shards *shards
+        const fl_step *step
+        int64_t t0, n, since
+        const int64_t *periods
+        const double *eta
+        const double *alpha
+        const double *weights
+        void *W
+        void *spare
+        void *sum
+        double *sum64
+        bint timing, want_consensus
+        int64_t n_segments, n_groups
+        bint closes
+        fl_seconds *seconds
+        fl_gate gate
+        void *progress
+        int64_t first_bad
+        double consensus
+
+    int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads)
+    void fl_slice_open(fl_slice *, int64_t n_threads)
+    void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *)
+    void fl_slice_finish(fl_slice *, void *mean)
+
+    enum:
+        FL_PASS_OBJECTIVE
+        FL_PASS_GRADIENT
+        FL_PASS_SCAN
+        FL_PASS_COPY
+
+    ctypedef struct fl_pass:
+        int kind
+        const fl_isa *isa
+        const fl_shards *shards
+        int loss
+        const double *w
+        int64_t ldw, n_iterates
+        double *out
+        int64_t out_ld, rows_per_block, n_blocks
+        void *to_X
+        void *to_y
+        void *to_s
+        fl_gate gate
+
+    void fl_pass_open(fl_pass *)
+    void fl_pass_work(fl_pass *, double *work)

@@ -1,0 +1,230 @@
+"""Shards: rows of (X, y) dealt to P workers, in the layout that the kernels read.
+
+Checks of the arrays stand here too, so that no kernel ever sees a wrong one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from . import _kernels
+from .team import run_pass
+
+Partition = Literal["iid", "contiguous"]
+Layout = Literal["auto", "view", "packed"]
+
+MAX_ROWS = 2**32 - 1
+
+
+def check_rows(X: Any) -> np.ndarray:
+    """Return X as it is, if kernels can read it where it lies; raise what to do about it if not.
+
+    Parameters
+    ----------
+    X : ndarray or memmap, shape (n_samples, n_features), float32 or float64, C order
+
+    Raises
+    ------
+    TypeError
+        X is no array, is sparse, or its dtype is neither float32 nor float64 (native byte order).
+    ValueError
+        X is not two-dimensional, is empty, not C-contiguous, or has more than 2^32 - 1 rows.
+    """
+    if hasattr(X, "tocsr") or hasattr(X, "toarray"):
+        raise TypeError(
+            f"X must be a dense array in this version, got the sparse {type(X).__name__}; "
+            "pass X.toarray() if it fits in memory"
+        )
+    if not isinstance(X, np.ndarray):
+        raise TypeError(
+            f"X must be a NumPy array, got {type(X).__name__}; pass np.ascontiguousarray(X, dtype=np.float32)"
+        )
+    if X.ndim != 2:
+        raise ValueError(
+            f"X must have two dimensions (n_samples, n_features), got shape {X.shape}; "
+            "a single feature is X.reshape(-1, 1)"
+        )
+    _check_float("X", X)
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        raise ValueError(f"X must have at least one row and one column, got shape {X.shape}")
+    if X.shape[0] > MAX_ROWS:
+        raise ValueError(f"X may have at most {MAX_ROWS} rows, got {X.shape[0]}")
+    if not X.flags.c_contiguous or not X.flags.aligned:
+        kind = "Fortran order" if X.flags.f_contiguous else "strided or misaligned memory"
+        raise ValueError(
+            f"X must be {X.dtype} in C order, got {kind}; pass np.ascontiguousarray(X), which copies it once"
+        )
+    return X
+
+
+def check_column(name: str, values: Any, X: np.ndarray) -> np.ndarray:
+    """Return values (one number a row of X) as a contiguous array of X's dtype, copied if need be.
+
+    Raises
+    ------
+    TypeError
+        The values are no numbers.
+    ValueError
+        Wrong shape, NaN or infinity, named with its position.
+    """
+    column = np.asarray(values)
+    if column.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers, got dtype {column.dtype}")
+    if column.shape != (X.shape[0],):
+        hint = f"; pass {name}.ravel()" if column.size == X.shape[0] else ""
+        raise ValueError(f"{name} must have shape ({X.shape[0]},), one value a row of X, got {column.shape}{hint}")
+    with np.errstate(over="ignore"):
+        column = np.ascontiguousarray(column, dtype=X.dtype)
+    bad = np.flatnonzero(~np.isfinite(column))
+    if bad.size:
+        raise ValueError(
+            f"{name} must be finite, got {np.asarray(values)[bad[0]]} at row {bad[0]} ({bad.size} in all); "
+            f"drop those rows: keep = np.isfinite({name})"
+        )
+    return column
+
+
+def _check_float(name: str, array: np.ndarray) -> None:
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"{name} must be in this machine's byte order, got dtype {array.dtype.str!r}; "
+            f"pass {name}.astype({name}.dtype.newbyteorder('='))"
+        )
+    if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(
+            f"{name} must be float32 or float64, got {array.dtype}; "
+            f"pass {name}.astype(np.float32), or np.float64 where seven digits are too few"
+        )
+
+
+def is_memory_mapped(array: np.ndarray | None) -> bool:
+    """Return whether the memory of the array (or of what it is a view of) is a mapped file."""
+    while array is not None:
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base if isinstance(array.base, np.ndarray) else None
+    return False
+
+
+class Shards:
+    """Deal the rows of (X, y) to P workers and lay them out for the kernels.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n_samples, n_features), float32 or float64, C order
+        Never modified.
+    y, sample_weight : ndarray, shape (n_samples,), dtype of X; sample_weight may be None
+    n_workers : int, at least 1
+    seed : int, 0 <= seed < 2^64
+    partition : "iid" or "contiguous"
+        *iid*: a permutation of the rows by the seed, dealt in blocks; the first
+        n_samples mod n_workers workers get one row more. *contiguous*: blocks of the
+        rows as they lie; each worker still visits its block in an order of its own.
+    layout : "view" or "packed"
+        *view* reads X where it lies (4 bytes a row for the order). *packed* copies each
+        worker's rows once, in the visiting order of its first epoch. The layout
+        changes no bit of a run.
+
+    Attributes
+    ----------
+    start : int64 array, shape (n_workers + 1,)
+        Worker k owns the positions start[k] .. start[k+1]-1 of ``order``.
+    order : uint32 array, shape (n_samples,)
+        Row of X at each position: the visits of each worker's first epoch, worker after worker.
+    n_copied_bytes : int
+        Bytes copied for the packed layout.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None = None,
+        *,
+        n_workers: int,
+        seed: int = 0,
+        partition: Partition = "iid",
+        layout: Literal["view", "packed"] = "view",
+        n_threads: int = 1,
+    ) -> None:
+        if partition not in ("iid", "contiguous"):
+            raise ValueError(f"partition must be 'iid' or 'contiguous', got {partition!r}")
+        if layout not in ("view", "packed"):
+            raise ValueError(f"layout must be 'view' or 'packed' here, got {layout!r}")
+        n = X.shape[0]
+        if n_workers < 1 or n_workers > n:
+            raise ValueError(
+                f"n_workers must be between 1 and the {n} rows, so that each worker has a row of its own, "
+                f"got {n_workers}; sampling='replacement' with partition='iid' needs no shards"
+            )
+        self.X, self.y, self.sample_weight = X, y, sample_weight
+        self.n_workers, self.seed = n_workers, seed
+        self.partition, self.layout = partition, layout
+        self.start = np.arange(n_workers + 1, dtype=np.int64) * (n // n_workers)
+        self.start += np.minimum(np.arange(n_workers + 1), n % n_workers)
+        self.order = np.arange(n, dtype=np.uint32)
+        if partition == "iid":
+            _kernels.deal(self.order, seed)
+        else:
+            for k in range(n_workers):
+                _kernels.shuffle_shard(self.order[self.start[k] : self.start[k + 1]], seed, k, 0)
+        self.n_copied_bytes = 0
+        self._packed: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+        if layout == "packed":
+            self._pack(n_threads)
+
+    def _pack(self, n_threads: int) -> None:
+        copies = (
+            np.empty_like(self.X, subok=False),
+            np.empty_like(self.y),
+            None if self.sample_weight is None else np.empty_like(self.sample_weight),
+        )
+        rows = _kernels.Rows(
+            self.X, self.y, self.sample_weight, intercept=False, start=self.start, order=self.order
+        )
+        run_pass(_kernels.Pass(rows, "copy", copies=copies), n_threads)
+        self._packed = copies
+        self.n_copied_bytes = sum(copy.nbytes for copy in copies if copy is not None)
+
+    def rows(self, k: int) -> np.ndarray:
+        """Return the rows of X that worker k owns, in the visiting order of its first epoch (uint32)."""
+        return self.order[self.start[k] : self.start[k + 1]]
+
+    @property
+    def n_rows(self) -> np.ndarray:
+        """Rows of each worker, int64, shape (n_workers,)."""
+        return np.diff(self.start)
+
+    def for_kernels(self, *, intercept: bool, sampling: str, n_visits: int) -> _kernels.Rows:
+        """Return the rows as the kernels take them; n_visits is what each worker will visit in the whole run."""
+        X, y, s = self._packed or (self.X, self.y, self.sample_weight)
+        return _kernels.Rows(
+            X,
+            y,
+            s,
+            intercept=intercept,
+            start=self.start,
+            order=None if self._packed else self.order,
+            sampling=sampling,
+            seed=self.seed,
+            n_visits=n_visits,
+        )
+
+    def __repr__(self) -> str:
+        n, d = self.X.shape
+        return (
+            f"Shards({n} x {d} {self.X.dtype} rows, {self.n_workers} workers, "
+            f"{self.partition}, {self.layout}, seed={self.seed})"
+        )
+
+
+def whole_rows(
+    X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, **options: Any
+) -> _kernels.Rows:
+    """Return all rows as they lie, one shard: for passes over the data and draws from the whole data set."""
+    n_workers = options.pop("n_workers", 1)
+    start = np.full(n_workers + 1, X.shape[0], dtype=np.int64)
+    start[0] = 0
+    return _kernels.Rows(X, y, sample_weight, start=start, order=None, whole=True, **options)

@@ -1,0 +1,212 @@
+"""Schedule: when to average. Pure, memoryless functions that name the next round lengths.
+
+A round is `period` local steps on every worker, then one averaging. Period 1 is mini-batch
+averaging, period n_steps is one-shot averaging, everything between is local SGD; the kernels
+know only round lengths. To write a schedule of your own: a frozen dataclass with
+``next_periods(view)``; set ``needs_objective = True`` on the class to be given ``view.objective``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Periods_ = int | Sequence[int] | npt.NDArray[np.int64]
+
+# Equal rounds are named this many at a time: the solver then asks once a slice, not once a round.
+MANY = 1 << 16
+
+
+class View(Protocol):
+    """What a schedule may look at when it is asked: at a round's end, never in between."""
+
+    n_workers: int
+    n_steps: int
+    t: int
+    n_rounds: int
+    objective: float
+
+    def eta(self, t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the step sizes of the steps t (>= 1)."""
+        ...
+
+
+class Schedule(Protocol):
+    """What the solver asks of a schedule."""
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return the lengths (>= 1) of the next round or rounds; lengths beyond n_steps are cut."""
+        ...
+
+
+def _count(owner: str, name: str, value: object, *, least: int = 1, hint: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{owner}: {name} must be an int >= {least}, got {value!r}{hint}")
+
+
+def _equal_rounds(period: int, view: View) -> npt.NDArray[np.int64]:
+    left = -(-(view.n_steps - view.t) // period)
+    return np.full(min(MANY, left), period, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class MiniBatch:
+    """Average after every step: mini-batch SGD with n_workers * batch_size rows a step."""
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return rounds of one step."""
+        return _equal_rounds(1, view)
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """Average once, after the last step."""
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return one round of all steps left."""
+        return view.n_steps - view.t
+
+
+@dataclass(frozen=True)
+class FixedPeriod:
+    """Average after every `period` steps."""
+
+    period: int
+
+    def __post_init__(self) -> None:
+        _count("FixedPeriod", "period", self.period, hint="; use OneShot() to average only once")
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return rounds of `period` steps."""
+        return _equal_rounds(int(self.period), view)
+
+
+@dataclass(frozen=True)
+class AdaptivePeriod:
+    """As rarely as the step size allows: period <= c / (mu P eta), eta of the round's first step.
+
+    Our reading of Dieuleveut and Patel (NeurIPS 2019), whose abstract alone was at hand: the drift
+    of the workers within a round stays below c times the variance that averaging over P
+    leaves anyway. form="mu" gives max(1, floor(c / (mu P eta))), form="sharp"
+    1 + floor(c / (mu (P - 1) eta)). One worker: one round.
+
+    Parameters
+    ----------
+    mu : float
+        Strong convexity: the smallest eigenvalue of the Hessian at the optimum. In badly conditioned
+        problems the effective constant tr S / tr(H^-1 S), S the covariance of the gradient noise, keeps
+        the variance more surely (``fastlsgd.theory.estimate`` gives both).
+    c : float
+        Drift allowed, as a multiple of the variance of mini-batch averaging.
+    form : "mu" or "sharp"
+    """
+
+    mu: float
+    c: float = 1.0
+    form: str = "mu"
+
+    def __post_init__(self) -> None:
+        for name in ("mu", "c"):
+            value = getattr(self, name)
+            if isinstance(value, (str, bool)) or not 0 < value < math.inf:
+                raise ValueError(f"AdaptivePeriod: {name} must be positive and finite, got {value!r}")
+        if self.form not in ("mu", "sharp"):
+            raise ValueError(f"AdaptivePeriod: form must be 'mu' or 'sharp', got {self.form!r}")
+
+    def period(self, n_workers: int, eta: npt.ArrayLike, longest: int) -> npt.NDArray[np.int64]:
+        """Return the period at step sizes eta, at most `longest`."""
+        eta = np.asarray(eta, dtype=np.float64)
+        others = n_workers if self.form == "mu" else n_workers - 1
+        if n_workers == 1:
+            return np.full(eta.shape, longest, dtype=np.int64)
+        allowed = self.c / (self.mu * others * eta)
+        # A quotient that is an integer but for rounding must not fall to the one below; and the clip
+        # comes before the cast, as eta -> 0 overflows every integer.
+        allowed = np.floor(np.minimum(allowed * (1 + 1e-12), float(longest)))
+        if self.form == "sharp":
+            allowed = allowed + 1.0
+        return np.clip(allowed, 1.0, float(longest)).astype(np.int64)
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return the rounds that the step sizes ahead allow, as many as are cheap to name at once."""
+        left = view.n_steps - view.t
+        first = int(self.period(view.n_workers, view.eta(np.array([view.t + 1])), left)[0])
+        if left <= first:
+            return left
+        # eta is known ahead: walk through the step sizes of the next stretch.
+        stretch = min(left, max(4096, 64 * first))
+        at_step = self.period(view.n_workers, view.eta(np.arange(view.t + 1, view.t + 1 + stretch)), left)
+        if at_step[0] == at_step[-1] and (at_step == first).all():
+            return np.full(stretch // first, first, dtype=np.int64)
+        lengths, at = [], 0
+        while at < stretch and at + at_step[at] <= stretch:
+            lengths.append(int(at_step[at]))
+            at += lengths[-1]
+        return lengths or first
+
+
+@dataclass(frozen=True)
+class GrowingPeriod:
+    """Round j = 1, 2, ... has ceil(first * j^power) steps."""
+
+    first: int
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        _count("GrowingPeriod", "first", self.first)
+        if not 0 <= self.power < math.inf:
+            raise ValueError(f"GrowingPeriod: power must be >= 0, got {self.power!r}")
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return the next thousand rounds of the sequence."""
+        rounds = np.arange(view.n_rounds + 1, view.n_rounds + 1025, dtype=np.float64)
+        lengths = np.minimum(np.ceil(self.first * rounds**self.power - 1e-9), view.n_steps)
+        lengths = lengths.astype(np.int64)
+        enough = np.searchsorted(np.cumsum(lengths), view.n_steps - view.t) + 1
+        return lengths[:enough]
+
+
+@dataclass(frozen=True)
+class PostLocal:
+    """Average every step up to step `switch`, then every `period` steps (Lin, Stich, Patel, Jaggi, ICLR 2020; recalled)."""
+
+    switch: int
+    period: int
+
+    def __post_init__(self) -> None:
+        _count("PostLocal", "switch", self.switch, least=0)
+        _count("PostLocal", "period", self.period)
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return rounds of one step before the switch, of `period` steps after it."""
+        if view.t < self.switch:
+            return np.ones(min(MANY, self.switch - view.t), dtype=np.int64)
+        return _equal_rounds(int(self.period), view)
+
+
+@dataclass(frozen=True)
+class Periods:
+    """The round lengths given, the last one repeated."""
+
+    lengths: tuple[int, ...]
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        if isinstance(lengths, (str, bytes)) or not hasattr(lengths, "__iter__"):
+            raise TypeError(f"Periods: lengths must be a sequence of ints, got {lengths!r}")
+        values = tuple(lengths)
+        if not values:
+            raise ValueError("Periods: lengths must not be empty")
+        for i, value in enumerate(values):
+            _count("Periods", f"lengths[{i}]", value)
+        object.__setattr__(self, "lengths", tuple(int(value) for value in values))
+
+    def next_periods(self, view: View) -> Periods_:
+        """Return what is left of the lengths, or the last one again and again."""
+        if view.n_rounds < len(self.lengths):
+            return self.lengths[view.n_rounds :]
+        return _equal_rounds(self.lengths[-1], view)

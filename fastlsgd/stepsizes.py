@@ -1,0 +1,106 @@
+"""StepSize: eta as a function of step numbers, arrays in and arrays out.
+
+Step t counts from 1 over the whole run and is never reset by a round. Powers are computed in
+the package's own arithmetic, so every processor gives the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _kernels
+
+Steps = npt.NDArray[np.int64]
+Etas = npt.NDArray[np.float64]
+
+
+@runtime_checkable
+class StepSize(Protocol):
+    """What the solver asks of a step size: a pure function, no memory."""
+
+    def __call__(self, t: Steps) -> Etas:
+        """Return eta of the steps t (int64, >= 1), float64, positive and finite."""
+        ...
+
+
+def _positive(owner: str, name: str, value: float, *, infinite: bool = False) -> None:
+    if not isinstance(value, (int, float, np.floating, np.integer)) or isinstance(value, bool):
+        raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
+    if not value > 0 or (value == float("inf") and not infinite):
+        raise ValueError(f"{owner}: {name} must be positive and finite, got {value!r}")
+
+
+def _inverse_power(t: Steps, alpha: float) -> Etas:
+    t = np.ascontiguousarray(t, dtype=np.int64)
+    out = np.empty(t.shape)
+    _kernels.inverse_power(t, alpha, out)
+    return out
+
+
+@dataclass(frozen=True)
+class Constant:
+    """eta_t = eta.
+
+    >>> Constant(0.1)(np.array([1, 2, 3]))
+    array([0.1, 0.1, 0.1])
+    """
+
+    eta: float
+
+    def __post_init__(self) -> None:
+        _positive("Constant", "eta", self.eta)
+
+    def __call__(self, t: Steps) -> Etas:
+        """Return eta, once a step."""
+        return np.full(t.shape, float(self.eta))
+
+
+@dataclass(frozen=True)
+class PolynomialDecay:
+    """eta_t = min(eta_max, c t^-alpha).
+
+    alpha in (1/2, 1) is the range in which the Polyak-Ruppert average is statistically optimal.
+    eta_max keeps the first steps stable where c is large.
+
+    >>> PolynomialDecay(1.0, alpha=0.5)(np.array([1, 4, 16]))
+    array([1.  , 0.5 , 0.25])
+    """
+
+    c: float
+    alpha: float = 0.5
+    eta_max: float = float("inf")
+
+    def __post_init__(self) -> None:
+        _positive("PolynomialDecay", "c", self.c)
+        _positive("PolynomialDecay", "eta_max", self.eta_max, infinite=True)
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"PolynomialDecay: alpha must be between 0 and 1, got {self.alpha!r}")
+
+    def __call__(self, t: Steps) -> Etas:
+        """Return min(eta_max, c t^-alpha)."""
+        return np.minimum(self.eta_max, self.c * _inverse_power(t, self.alpha))
+
+
+@dataclass(frozen=True)
+class InverseTime:
+    """eta_t = 1 / (mu (t + t0)), for mu-strongly convex objectives.
+
+    >>> InverseTime(mu=0.5, t0=1)(np.array([1, 3]))
+    array([1. , 0.5])
+    """
+
+    mu: float
+    t0: int = 0
+
+    def __post_init__(self) -> None:
+        _positive("InverseTime", "mu", self.mu)
+        if isinstance(self.t0, bool) or not isinstance(self.t0, (int, np.integer)) or self.t0 < 0:
+            raise ValueError(f"InverseTime: t0 must be an int >= 0, got {self.t0!r}")
+
+    def __call__(self, t: Steps) -> Etas:
+        """Return 1 / (mu (t + t0))."""
+        return 1.0 / (self.mu * (t + self.t0))

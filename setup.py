@@ -1,0 +1,56 @@
+"""Build of the compiled module: Cython's border and the C floors beside it.
+
+Everything else about the package stands in pyproject.toml.
+"""
+
+import os
+import sys
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
+
+C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "team.c"]
+HEADERS = ["arith.h", "draw.h", "isa_body.h", "kernels.h", "losses.h", "team.h", "visits.h", "worker_body.h"]
+
+# No contraction and no fast-math: the same bits on every processor. The other two
+# only say that nobody reads errno or traps; they change no result.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+HARDENED = ["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"] if sys.platform.startswith("linux") else []
+LINK = ["-Wl,-z,relro,-z,now"] if sys.platform.startswith("linux") else []
+if os.environ.get("FASTLSGD_SANITIZE"):  # address,undefined | thread: see .ci
+    sanitize = [f"-fsanitize={os.environ['FASTLSGD_SANITIZE']}", "-fno-omit-frame-pointer", "-g", "-O1"]
+    FLAGS, HARDENED, LINK = FLAGS + sanitize, [], sanitize
+
+
+class BuildExt(build_ext):
+    """build_ext that says in one sentence what is missing when there is no compiler."""
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except (CCompilerError, CompileError, ExecError, PlatformError, FileNotFoundError) as error:
+            sys.exit(
+                "fastlsgd needs a C11 compiler and the Python headers (Debian: apt-get install gcc python3-dev; "
+                f"macOS: xcode-select --install), and compiling {ext.name} failed: {str(error).splitlines()[-1]}"
+            )
+
+
+kernels = Extension(
+    "fastlsgd._kernels",
+    sources=["src/_kernels.pyx", *(f"src/{name}" for name in C_SOURCES)],
+    depends=["fastlsgd/_kernels.pxd", *(f"src/{name}" for name in HEADERS)],
+    include_dirs=["src"],
+    extra_compile_args=FLAGS + HARDENED,
+    extra_link_args=LINK,
+)
+kernels.cython_include_dirs = ["."]  # finds fastlsgd/_kernels.pxd
+kernels.cython_directives = {
+    "language_level": 3,
+    "boundscheck": bool(os.environ.get("FASTLSGD_DEBUG")),
+    "wraparound": False,
+    "cdivision": True,
+    "embedsignature": True,
+}
+
+setup(ext_modules=[kernels], cmdclass={"build_ext": BuildExt})

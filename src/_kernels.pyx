@@ -1,0 +1,411 @@
+# The typed border over the compiled floors: addresses in, status out.
+#
+# Everything here is private to the package. Arguments have been checked by the
+# Python above (data.py, problem.py, solver.py); this file only holds arrays alive,
+# fills the C structures and releases the GIL. It includes no NumPy header: arrays
+# come as memoryviews or, where the dtype varies, as addresses.
+import os
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+
+import numpy as np
+
+# losses.py finds built-in losses by the position of their names here.
+LOSSES = ("squared", "logistic")
+
+PAD = FL_PAD
+FLUSH = FL_FLUSH
+MAX_THREADS = FL_MAX_THREADS
+
+
+# ---- instruction sets -----------------------------------------------------
+
+cdef const fl_isa *current_isa = NULL
+
+
+def isas():
+    """Return the names of the instruction sets compiled in that this processor has, fastest last."""
+    names = []
+    cdef int i = 0
+    while fl_isas[i] != NULL:
+        if fl_supported(fl_isas[i]):
+            names.append(fl_isas[i].name.decode())
+        i += 1
+    return names
+
+
+def isa():
+    """Return the name of the instruction set in use."""
+    return current_isa.name.decode()
+
+
+def use_isa(str name):
+    """Use this instruction set from now on: for tests and benchmarks; it changes no bit."""
+    global current_isa
+    cdef int i = 0
+    while fl_isas[i] != NULL:
+        if fl_isas[i].name.decode() == name and fl_supported(fl_isas[i]):
+            current_isa = fl_isas[i]
+            return
+        i += 1
+    raise ValueError(f"instruction set must be one of {', '.join(isas())} on this processor, got {name!r}")
+
+
+def _choose_isa():
+    wanted = os.environ.get("FASTLSGD_ISA", "")
+    try:
+        use_isa(wanted or isas().pop())
+    except ValueError as error:
+        raise ImportError(f"FASTLSGD_ISA: {error}") from None
+
+_choose_isa()
+
+
+# ---- scalar floor ---------------------------------------------------------
+
+def philox(counter, key):
+    """Return the four words of Philox4x32-10 at this counter (4 words) and key (2 words)."""
+    cdef uint32_t c[4]
+    for i in range(4):
+        c[i] = counter[i]
+    fl_philox(c, key[0], key[1])
+    return [c[0], c[1], c[2], c[3]]
+
+
+def draw(seed, k, t):
+    """Return draw t (>= 1) of worker k: 64 random bits that depend on nothing else."""
+    return fl_draw(seed, k, FL_PURPOSE_ROW, t - 1)
+
+
+def exp(const double[::1] x, double[::1] out):
+    """Write exp(x) to out, in the package's own arithmetic."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            out[i] = fl_exp(x[i])
+
+
+def expf(const float[::1] x, float[::1] out):
+    """Write exp(x) to out for |x| <= 87, in the package's own float32 arithmetic."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            out[i] = fl_expf(x[i])
+
+
+def log(const double[::1] x, double[::1] out):
+    """Write log(x) to out, in the package's own arithmetic."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            out[i] = fl_log(x[i])
+
+
+def log1p(const double[::1] x, double[::1] out):
+    """Write log(1 + x), 0 <= x <= 1, to out, in the package's own arithmetic."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(x.shape[0]):
+            out[i] = fl_log1p(x[i])
+
+
+def inverse_power(const int64_t[::1] t, double alpha, double[::1] out):
+    """Write t^-alpha to out, in the package's own arithmetic."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(t.shape[0]):
+            out[i] = fl_inverse_power(<double> t[i], alpha)
+
+
+def loss(int which, const double[::1] z, const double[::1] y, double[::1] out):
+    """Write the built-in loss of predictions z and targets y to out."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(z.shape[0]):
+            out[i] = fl_loss(which, z[i], y[i])
+
+
+def dloss(int which, const double[::1] z, const double[::1] y, double[::1] out):
+    """Write the derivative in z of the built-in loss to out."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(z.shape[0]):
+            out[i] = fl_dloss(which, z[i], y[i])
+
+
+def deal(uint32_t[::1] order, seed):
+    """Permute order by the seed: the permutation that deals rows to workers."""
+    cdef uint64_t key = seed
+    with nogil:
+        fl_shuffle(&order[0], order.shape[0], key, 0, FL_PURPOSE_DEAL)
+
+
+def shuffle_shard(uint32_t[::1] order, seed, uint32_t k, int64_t epoch):
+    """Permute the rows of worker k as its epoch does."""
+    cdef uint64_t key = seed
+    with nogil:
+        fl_shuffle(&order[0], order.shape[0], key, k, <uint32_t> (FL_PURPOSE_EPOCH + epoch))
+
+
+# ---- rows -----------------------------------------------------------------
+
+cdef void *address(object array):
+    if array is None:
+        return NULL
+    return <void *> <uintptr_t> array.__array_interface__["data"][0]
+
+
+cdef class Rows:
+    """Rows of (X, y, s) dealt to workers, as the C structure fl_shards."""
+
+    cdef fl_shards c
+    cdef object alive
+    cdef readonly object dtype
+
+    def __cinit__(self, X, y, s, *, bint intercept, const int64_t[::1] start, order, str sampling="reshuffle",
+                  bint whole=False, seed=0, int64_t n_visits=0):
+        cdef int64_t n_workers = start.shape[0] - 1
+        self.dtype = X.dtype
+        self.c.dtype = FL_FLOAT32 if X.dtype == np.float32 else FL_FLOAT64
+        self.c.sampling = FL_RESHUFFLE if sampling == "reshuffle" else FL_REPLACEMENT
+        self.c.whole = whole
+        self.c.intercept = intercept
+        self.c.n_samples, self.c.n_features = X.shape
+        self.c.n_workers = n_workers
+        self.c.X, self.c.y, self.c.s = address(X), address(y), address(s)
+        self.c.x_stride = X.shape[1]
+        self.c.start = &start[0]
+        self.c.order = <const uint32_t *> address(order)
+        self.c.seed = seed
+        self.c.n_visits = n_visits
+        shortest = int(np.diff(start).min())
+        visits = None
+        if self.c.sampling == FL_RESHUFFLE and n_visits > shortest:
+            visits = np.empty(X.shape[0], dtype=np.uint32)
+        visits_epoch = np.full(n_workers, -1, dtype=np.int64)
+        ahead = np.empty((n_workers, FL_VISITS if n_visits else 0), dtype=np.uint32)
+        ahead_first = np.zeros(n_workers, dtype=np.int64)
+        ahead_n = np.zeros(n_workers, dtype=np.int64)
+        self.c.visits = <uint32_t *> address(visits)
+        self.c.visits_epoch = <int64_t *> address(visits_epoch)
+        self.c.ahead = <uint32_t *> address(ahead)
+        self.c.ahead_first = <int64_t *> address(ahead_first)
+        self.c.ahead_n = <int64_t *> address(ahead_n)
+        self.alive = (X, y, s, start, order, visits, visits_epoch, ahead, ahead_first, ahead_n)
+
+
+# ---- work that a team of threads can share --------------------------------
+
+cdef class Slices:
+    """The slices of one run, one after the other, and what they advance.
+
+    W, spare, sum and sum64 are (n_workers, ld) arrays, 64-byte aligned and padded with
+    zeros; clock is int64 (t, n_rounds, steps done in the open round); seconds is float64
+    (wall, compute, wait, average). A slice and the clock advance in one call, so
+    an interrupt finds them whole.
+    """
+
+    cdef fl_slice c
+    cdef fl_step step
+    cdef Rows rows
+    cdef object alive
+    cdef int64_t n_threads, row_bytes, next_slot
+    cdef unsigned char[::1] scratch
+    cdef int64_t[::1] clock
+    cdef double[::1] seconds
+
+    def __cinit__(self, Rows rows not None, *, str loss, double l2, int64_t batch_size, str average,
+                  W, spare, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] seconds,
+                  int64_t n_threads):
+        self.rows = rows
+        self.step.loss = LOSSES.index(loss)
+        self.step.average = {"none": FL_AVERAGE_NONE, "uniform": FL_AVERAGE_UNIFORM,
+                             "weighted": FL_AVERAGE_WEIGHTED}[average]
+        self.step.batch_size = batch_size
+        self.step.l2 = l2
+        self.step.n_params = rows.c.n_features + rows.c.intercept
+        self.step.ld = W.shape[1]
+        self.c.shards = &rows.c
+        self.c.step = &self.step
+        self.c.weights = &weights[0]
+        self.c.W, self.c.spare = address(W), address(spare)
+        self.c.sum, self.c.sum64 = address(sum), <double *> address(sum64)
+        self.clock, self.seconds = clock, seconds
+        self.n_threads = min(n_threads, FL_MAX_THREADS)
+        self.row_bytes = self.step.ld * W.itemsize   # PAD entries: whole lines
+        scratch = aligned(2 * self.n_threads * self.row_bytes)
+        self.scratch = scratch
+        progress = aligned(FL_LINE * fl_slice_groups(rows.c.n_workers, self.n_threads))
+        self.c.progress = address(progress)
+        self.c.seconds = <fl_seconds *> malloc(FL_MAX_THREADS * sizeof(fl_seconds))
+        if self.c.seconds == NULL:
+            raise MemoryError("no memory for the clocks of the threads")
+        fl_gate_init(&self.c.gate)
+        self.alive = (W, spare, sum, sum64, weights, scratch, progress)
+
+    def __dealloc__(self):
+        free(self.c.seconds)
+
+    def run(self, const int64_t[::1] periods, const double[::1] eta, alpha, bint timing, bint want_consensus, share):
+        """Do a slice of len(eta) steps; periods[0] is the whole length of the open round.
+
+        share(self) is called once, to offer the slice to helpers. Returns the first
+        worker whose iterate is not finite, or -1. Whatever share raises (an interrupt
+        above all) is raised again after the slice is done and the clock advanced.
+        """
+        cdef const double[::1] alpha_view
+        cdef double start_s = fl_now_s()
+        self.c.isa = current_isa
+        self.c.t0, self.c.n, self.c.since = self.clock[0], eta.shape[0], self.clock[2]
+        self.c.periods, self.c.eta = &periods[0], &eta[0]
+        self.c.alpha = NULL
+        if alpha is not None:
+            alpha_view = alpha
+            self.c.alpha = &alpha_view[0]
+        self.c.timing, self.c.want_consensus = timing, want_consensus
+        self.next_slot = 1
+        fl_slice_open(&self.c, self.n_threads)
+        interrupt = None
+        try:
+            share(self)
+        except BaseException as raised:
+            interrupt = raised
+        with nogil:
+            self._work(0)
+            fl_slice_finish(&self.c, &self.scratch[0])
+            self._advance(fl_now_s() - start_s)
+        if interrupt is not None:
+            raise interrupt
+        return self.c.first_bad
+
+    def help(self):
+        """Take part in the slice that is open now, if one is; for helper threads."""
+        cdef int64_t slot
+        if not fl_enter(&self.c.gate):
+            return
+        slot = self.next_slot   # under the GIL: no two helpers get the same
+        self.next_slot = slot + 1
+        if slot < self.n_threads:
+            with nogil:
+                self._work(slot)
+        fl_leave(&self.c.gate)
+
+    cdef void _work(self, int64_t slot) noexcept nogil:
+        cdef fl_scratch scratch
+        scratch.mean = &self.scratch[2 * slot * self.row_bytes]
+        scratch.update = &self.scratch[(2 * slot + 1) * self.row_bytes]
+        fl_slice_work(&self.c, slot, &scratch)
+
+    cdef void _advance(self, double wall_s) noexcept nogil:
+        cdef double compute_s = 0.0, average_s = 0.0
+        cdef int64_t i
+        self.clock[0] += self.c.n
+        self.clock[1] += self.c.n_segments - (0 if self.c.closes else 1)
+        self.clock[2] = 0 if self.c.closes else self._since_last_end()
+        self.seconds[0] += wall_s
+        if self.c.timing:
+            for i in range(self.n_threads):
+                compute_s += self.c.seconds[i].compute_s / self.n_threads
+                average_s += self.c.seconds[i].average_s / self.n_threads
+            self.seconds[1] += compute_s
+            self.seconds[2] += max(0.0, wall_s - compute_s - average_s)
+            self.seconds[3] += average_s
+
+    cdef int64_t _since_last_end(self) noexcept nogil:
+        # Steps done in the open round: all of them if no round ended in this slice.
+        cdef int64_t i, begin = -self.c.since
+        for i in range(self.c.n_segments - 1):
+            begin += self.c.periods[i]
+        return self.c.n - begin
+
+    @property
+    def consensus(self):
+        return self.c.consensus
+
+
+cdef class Pass:
+    """A pass over the data in blocks of rows: open at once, work (helpers: help), finish."""
+
+    cdef fl_pass c
+    cdef object alive
+    cdef int64_t work_doubles
+    cdef readonly object out
+
+    def __cinit__(self, Rows rows not None, str kind, *, str loss="squared", w=None, copies=None):
+        cdef int64_t n = rows.c.n_samples, p = rows.c.n_features + rows.c.intercept
+        self.c.shards = &rows.c
+        self.c.isa = current_isa
+        self.c.loss = LOSSES.index(loss)
+        self.c.n_iterates = 0
+        if w is not None:
+            self.c.w = <const double *> address(w)
+            self.c.n_iterates, self.c.ldw = w.shape
+        # Blocks depend on the data's size only, never on the threads: their
+        # results are added in order, so sums are the same for any team.
+        self.c.rows_per_block = 2048
+        if kind == "objective":
+            self.c.kind, self.c.out_ld = FL_PASS_OBJECTIVE, self.c.n_iterates
+        elif kind == "gradient":
+            self.c.kind, self.c.out_ld = FL_PASS_GRADIENT, p + 1
+            self.c.rows_per_block = max(2048, (n + 63) // 64)
+        elif kind == "scan":
+            self.c.kind, self.c.out_ld = FL_PASS_SCAN, 4
+        else:
+            self.c.kind, self.c.out_ld = FL_PASS_COPY, 0
+            self.c.to_X, self.c.to_y = address(copies[0]), address(copies[1])
+            self.c.to_s = address(copies[2])
+        self.c.n_blocks = (n + self.c.rows_per_block - 1) // self.c.rows_per_block
+        self.out = np.zeros((self.c.n_blocks, self.c.out_ld))
+        self.c.out = <double *> address(self.out)
+        self.work_doubles = p + 64 + FL_OBJECTIVE_ROWS * self.c.n_iterates
+        self.alive = (rows, w, copies)
+        fl_gate_init(&self.c.gate)
+        fl_pass_open(&self.c)
+
+    cdef int _work(self) except -1:
+        cdef double[::1] work = np.zeros(self.work_doubles)
+        with nogil:
+            fl_pass_work(&self.c, &work[0])
+        return 0
+
+    def help(self):
+        """Take part; for helper threads."""
+        if fl_enter(&self.c.gate):
+            try:
+                self._work()
+            finally:
+                fl_leave(&self.c.gate)
+
+    def finish(self):
+        """Work until no block is left and no helper is inside; return the blocks' results, a row each."""
+        try:
+            self._work()
+        finally:
+            with nogil:
+                fl_close_and_wait(&self.c.gate)
+        return self.out
+
+
+def add_blocks(const double[:, ::1] blocks, double[::1] out):
+    """Add the rows of blocks to out, first to last."""
+    cdef Py_ssize_t i, j
+    with nogil:
+        for i in range(blocks.shape[0]):
+            for j in range(blocks.shape[1]):
+                out[j] += blocks[i, j]
+
+
+def mean_of_workers(W, const double[::1] weights, int64_t n_params, out):
+    """Write the weighted mean of the rows of W (padded, float32 or float64) to out (ld entries)."""
+    cdef void *rows = address(W)
+    cdef void *mean = address(out)
+    cdef int dtype = FL_FLOAT32 if W.dtype == np.float32 else FL_FLOAT64
+    cdef int64_t n_workers = W.shape[0], ld = W.shape[1]
+    current_isa.mean(rows, dtype, n_workers, ld, n_params, &weights[0], mean)
+
+
+def aligned(n_bytes):
+    """Return n_bytes zeros (uint8) that start at a multiple of 64 bytes."""
+    raw = np.zeros(n_bytes + FL_LINE, dtype=np.uint8)
+    offset = -raw.__array_interface__["data"][0] % FL_LINE
+    return raw[offset:offset + n_bytes]

@@ -1,0 +1,31 @@
+/* The compiled floors for x86-64 processors with AVX2. Strict arithmetic: no
+ * fused multiply-add, so the bits are those of the baseline. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+
+#include <stdint.h>
+
+static const int32_t fl_mask_avx2[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+#define FL_MASKED_LOAD_FLOAT(p, m) \
+    ((V)_mm256_maskload_ps((p), _mm256_loadu_si256((const __m256i *)(fl_mask_avx2 + 8 - (m)))))
+#define FL_MASKED_LOAD_DOUBLE(p, m) \
+    ((V)_mm256_maskload_pd((p), _mm256_loadu_si256((const __m256i *)(fl_mask_avx2 + 8 - 2 * (m)))))
+#define FL_ISA avx2
+#define FL_ISA_NAME "avx2"
+#define FL_VBYTES 32
+#include "isa_body.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,89 @@
+/* The row and worker floors for one instruction set: both types, and the table
+ * entry. Included by isa_*.c, which define
+ *   FL_ISA                 a suffix for names, and FL_ISA_NAME the same as text
+ *   FL_VBYTES              bytes of a hardware vector
+ *   FL_MASKED_LOAD_FLOAT / FL_MASKED_LOAD_DOUBLE (p, m), if the set has one:
+ *                          the first m entries, then zeros, nothing else read
+ */
+#include <string.h>
+
+#include "kernels.h"
+#include "losses.h"
+#include "visits.h"
+
+#define FL_PASTE3(a, b, c) a##_##b##_##c
+#define FL_PASTE2(a, b) a##_##b
+#define FL_NAME3(a, b, c) FL_PASTE3(a, b, c)
+#define FL_NAME2(a, b) FL_PASTE2(a, b)
+#define FLN(name) FL_NAME2(name, FL_ISA)
+
+/* <x, w> of zero-padded float64 rows of n = 16 i entries, in 16 lanes. */
+static inline double FLN(dot16)(const double *x, const double *w, int64_t n)
+{
+    double lanes[16] = {0};
+    for (int64_t j = 0; j < n; j += 16)
+        for (int e = 0; e < 16; e++)
+            lanes[e] += x[j + e] * w[j + e];
+    for (int half = 8; half >= 1; half /= 2)
+        for (int e = 0; e < half; e++)
+            lanes[e] += lanes[e + half];
+    return lanes[0];
+}
+
+#define FN(name) FL_NAME3(name, float, FL_ISA)
+#define T float
+#define FL_IS_FLOAT 1
+#ifdef FL_MASKED_LOAD_FLOAT
+#define FL_MASKED_LOAD FL_MASKED_LOAD_FLOAT
+#endif
+#include "worker_body.h"
+#undef FN
+#undef T
+#undef FL_IS_FLOAT
+#undef FL_MASKED_LOAD
+
+#define FN(name) FL_NAME3(name, double, FL_ISA)
+#define T double
+#define FL_IS_FLOAT 0
+#ifdef FL_MASKED_LOAD_DOUBLE
+#define FL_MASKED_LOAD FL_MASKED_LOAD_DOUBLE
+#endif
+#include "worker_body.h"
+#undef FN
+#undef T
+#undef FL_IS_FLOAT
+#undef FL_MASKED_LOAD
+
+/* Features a tile at a time: the sums stay in registers over all workers. */
+#define FL_TILE 16
+static void FLN(mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
+                      const double *weights, void *out)
+{
+    for (int64_t j0 = 0; j0 < n_params; j0 += FL_TILE) {
+        double sum[FL_TILE] = {0};
+        if (dtype == FL_FLOAT32) {
+            const float *row = (const float *)W + j0;
+            for (int64_t k = 0; k < n_workers; k++, row += ld)
+                for (int e = 0; e < FL_TILE; e++)
+                    sum[e] += weights[k] * (double)row[e];
+            for (int e = 0; e < FL_TILE; e++)
+                ((float *)out)[j0 + e] = (float)sum[e];
+        } else {
+            const double *row = (const double *)W + j0;
+            for (int64_t k = 0; k < n_workers; k++, row += ld)
+                for (int e = 0; e < FL_TILE; e++)
+                    sum[e] += weights[k] * row[e];
+            for (int e = 0; e < FL_TILE; e++)
+                ((double *)out)[j0 + e] = sum[e];
+        }
+    }
+}
+
+const fl_isa FL_NAME2(fl_isa, FL_ISA) = {
+    .name = FL_ISA_NAME,
+    .local_steps = {FL_NAME3(local_steps, float, FL_ISA), FL_NAME3(local_steps, double, FL_ISA)},
+    .mean = FLN(mean),
+    .objective = {FL_NAME3(objective, float, FL_ISA), FL_NAME3(objective, double, FL_ISA)},
+    .gradient = {FL_NAME3(gradient, float, FL_ISA), FL_NAME3(gradient, double, FL_ISA)},
+    .scan = {FL_NAME3(scan, float, FL_ISA), FL_NAME3(scan, double, FL_ISA)},
+};

@@ -1,0 +1,102 @@
+/* The compiled floors: what the team (team.c) and the typed border
+ * (_kernels.pyx) call. No Python.h: a C program can use these with threads of
+ * its own.
+ *
+ *   scalar  arith.h, draw.h, losses.h     one number, one draw, one loss
+ *   row     worker_body.h                 one row of X: its margin, its update
+ *   worker  worker_body.h: local_steps    one worker, serial, no lock
+ *   team    team.c                        many workers, threads, averaging
+ */
+#ifndef FASTLSGD_KERNELS_H
+#define FASTLSGD_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum fl_dtype { FL_FLOAT32 = 0, FL_FLOAT64 = 1 };
+enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1 };
+enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHTED = 2 };
+
+/* Largest number of visits looked up ahead of the steps that make them. */
+#define FL_VISITS 256
+/* float32 running sums flush into float64 where t is a multiple of this. */
+#define FL_FLUSH 1024
+
+/* Rows of W and of its sums are padded with zeros to this many entries, so that
+ * whole vectors may be read and written on every instruction set. */
+#define FL_PAD 16
+
+/* Rows of X dealt to workers. "Position" numbers the dealt rows: worker k owns
+ * positions start[k] .. start[k+1]-1, in the order of its first epoch. */
+typedef struct fl_shards {
+    int dtype;
+    int sampling;
+    int whole;               /* draw with replacement from all rows, not from the shard */
+    int intercept;           /* an implicit last coordinate equal to 1, not penalised */
+    int64_t n_samples, n_features, n_workers;
+    const void *X;           /* rows of n_features entries ... */
+    ptrdiff_t x_stride;      /* ... this many entries apart */
+    const void *y;           /* same dtype as X */
+    const void *s;           /* sample weights, or NULL for 1 */
+    const int64_t *start;    /* n_workers + 1 */
+    const uint32_t *order;   /* position -> row; NULL where they are the same */
+    uint32_t *visits;        /* position -> row for the epoch below; NULL if one epoch is all */
+    int64_t *visits_epoch;   /* per worker: the epoch that visits holds */
+    uint32_t *ahead;         /* per worker: FL_VISITS rows to come ... */
+    int64_t *ahead_first;    /* ... from this visit on ... */
+    int64_t *ahead_n;        /* ... so many; 0 at first */
+    int64_t n_visits;        /* of every worker in the whole run: none is looked up beyond */
+    uint64_t seed;
+} fl_shards;
+
+/* What one local step does. */
+typedef struct fl_step {
+    int loss;                /* index into the table of losses.h */
+    int average;             /* enum fl_average */
+    int64_t batch_size;
+    double l2;
+    int64_t n_params;        /* n_features + intercept */
+    int64_t ld;              /* entries between rows of W and of its sums, a multiple of FL_PAD */
+} fl_step;
+
+/* Buffers of one thread, ld entries each, 64-byte aligned. */
+typedef struct fl_scratch {
+    void *mean;              /* of all workers, at the end of the last round */
+    void *update;            /* the sum over a batch */
+} fl_scratch;
+
+/* The functions that are compiled once per instruction set; [dtype] picks. */
+typedef struct fl_isa {
+    const char *name;
+    /* Advance worker k from t0 by n local steps: w, its running sum (float32
+     * sums flush into sum64; for float64 sum is sum64). eta[0] belongs to step
+     * t0 + 1; alpha, the weights of the average, likewise. */
+    void (*local_steps[2])(const fl_shards *, const fl_step *, int64_t k, int64_t t0, int64_t n,
+                           const double *eta, const double *alpha, void *w, void *sum, double *sum64,
+                           const fl_scratch *);
+    /* out = sum_k weights[k] W[k], in float64, worker 0 first, rounded once. */
+    void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
+                 const double *weights, void *out);
+    /* Losses of rows [first, last) at n_iterates iterates (rows of w, float64,
+     * ldw apart): sums[j] += sum_i s_i loss(<x_i, w_j>, y_i). */
+    void (*objective[2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
+                         int64_t ldw, int64_t n_iterates, double *sums, double *work);
+    /* gradient += sum_i s_i loss'(<x_i, w>, y_i) x_i over rows [first, last);
+     * returns the sum of the losses. */
+    double (*gradient[2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
+                          double *gradient);
+    /* Over rows [first, last): out = {largest |x|^2, sum |x|^2, sum |x|^4, a sum
+     * that is finite if and only if X, y and s are}. */
+    void (*scan[2])(const fl_shards *, int64_t first, int64_t last, double out[4]);
+} fl_isa;
+
+/* Entries of work that objective needs for n_params and n_iterates. */
+#define FL_OBJECTIVE_ROWS 32
+#define fl_objective_work(n_params, n_iterates) ((n_params) + 64 + FL_OBJECTIVE_ROWS * (n_iterates))
+
+/* NULL-terminated, fastest last; the ones that this processor lacks are skipped
+ * by fl_supported. */
+extern const fl_isa *const fl_isas[];
+int fl_supported(const fl_isa *);
+
+#endif

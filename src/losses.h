@@ -1,0 +1,43 @@
+/* Scalar floor, part 3: what one sample costs.
+ *
+ * A loss is a pair of scalars of (prediction z, target y): loss and its
+ * derivative in z. To add one: write the pair for both types here, name it in
+ * the enumeration, give it its two lines in the switches and its row in LOSSES of
+ * _kernels.pyx. The derivative is tested against finite differences there.
+ */
+#ifndef FASTLSGD_LOSSES_H
+#define FASTLSGD_LOSSES_H
+
+#include "arith.h"
+
+enum fl_loss { FL_SQUARED = 0, FL_LOGISTIC = 1, FL_N_LOSSES = 2 };
+
+/* Half squared error (z - y)^2 / 2. */
+static inline double fl_squared_loss(double z, double y) { const double r = z - y; return 0.5 * r * r; }
+static inline double fl_squared_dloss(double z, double y) { return z - y; }
+static inline float fl_squared_dlossf(float z, float y) { return z - y; }
+
+/* log(1 + exp(-y z)), y = -1 or +1: with m = y z, log1p(exp(-|m|)) - min(m, 0). */
+static inline double fl_logistic_loss(double z, double y)
+{
+    const double m = y * z;
+    const double above = m < 0.0 ? -m : m;
+    return fl_log1p(fl_exp(-above)) + (m < 0.0 ? -m : 0.0 * m);
+}
+static inline double fl_logistic_dloss(double z, double y) { return -y / (1.0 + fl_exp(y * z)); }
+static inline float fl_logistic_dlossf(float z, float y) { return -y / (1.0f + fl_expf(y * z)); }
+
+static inline double fl_loss(int loss, double z, double y)
+{
+    return loss == FL_SQUARED ? fl_squared_loss(z, y) : fl_logistic_loss(z, y);
+}
+static inline double fl_dloss(int loss, double z, double y)
+{
+    return loss == FL_SQUARED ? fl_squared_dloss(z, y) : fl_logistic_dloss(z, y);
+}
+static inline float fl_dlossf(int loss, float z, float y)
+{
+    return loss == FL_SQUARED ? fl_squared_dlossf(z, y) : fl_logistic_dlossf(z, y);
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* Team floor: several threads share one piece of work.
+ *
+ * Two kinds of work: a slice (local steps of all workers, with averagings) and a
+ * pass over the data (objective, gradient, scan, copy). Either may be joined by
+ * any number of threads at any time before it is closed, and is finished by
+ * whoever is there: no thread is waited for that has not come.
+ */
+#ifndef FASTLSGD_TEAM_H
+#define FASTLSGD_TEAM_H
+
+#include <stdatomic.h>
+
+#include "kernels.h"
+
+#define FL_LINE 64
+#define FL_MAX_THREADS 256
+
+/* Who is inside: the work's memory outlives the last one who leaves. */
+typedef struct fl_gate {
+    _Alignas(FL_LINE) atomic_int inside;
+} fl_gate;
+
+void fl_gate_init(fl_gate *);      /* closed, nobody inside; once in its life */
+void fl_open(fl_gate *);           /* by the owner, when the work is laid out */
+int fl_enter(fl_gate *);           /* 0 while closed */
+void fl_leave(fl_gate *);
+void fl_close_and_wait(fl_gate *); /* by the owner, when all is done */
+
+double fl_now_s(void);
+
+/* Seconds of one thread in one slice. */
+typedef struct fl_seconds {
+    double compute_s, average_s;
+} fl_seconds;
+
+/* A slice: n local steps of every worker from t0 on. The open round has periods[0]
+ * steps in all, since of them done; the following rounds have periods[1], ... */
+typedef struct fl_slice {
+    const fl_isa *isa;
+    const fl_shards *shards;
+    const fl_step *step;
+    int64_t t0, n, since;
+    const int64_t *periods;
+    const double *eta, *alpha;      /* n each; alpha NULL unless FL_AVERAGE_WEIGHTED */
+    const double *weights;          /* n_workers, of the averaging */
+    void *W, *spare;                /* two buffers of iterates; W holds them before and after */
+    void *sum;
+    double *sum64;
+    int timing, want_consensus;
+
+    /* set by fl_slice_open */
+    int64_t n_segments, n_groups, chunk;
+    int closes;                     /* the last round ends with the slice */
+    int64_t time_every;             /* segments between two timed ones */
+    fl_seconds *seconds;            /* FL_MAX_THREADS */
+    _Alignas(FL_LINE) atomic_uint_fast64_t ticket;  /* segment << 32 | next task */
+    atomic_int_fast64_t done;       /* tasks of the segment that are finished */
+    fl_gate gate;
+    atomic_int_fast64_t *progress;  /* per group, FL_LINE apart: steps done in this slice */
+
+    /* set by fl_slice_finish */
+    int64_t first_bad;              /* first worker that is not finite, or -1 */
+    double consensus;
+} fl_slice;
+
+/* Upper bound of n_groups for these sizes: how much progress to allocate. */
+int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads);
+void fl_slice_open(fl_slice *, int64_t n_threads);
+/* Work until the slice is done; the owner and any helper. slot < FL_MAX_THREADS. */
+void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *);
+/* The owner, after its own fl_slice_work: waits for the helpers inside, brings
+ * the iterates back to W and averages them if a round ends here. */
+void fl_slice_finish(fl_slice *, void *mean);
+
+/* A pass: blocks of rows, each done once by whichever thread is free. Results of
+ * blocks are added in the order of the blocks. */
+enum fl_pass_kind { FL_PASS_OBJECTIVE, FL_PASS_GRADIENT, FL_PASS_SCAN, FL_PASS_COPY };
+
+typedef struct fl_pass {
+    int kind;
+    const fl_isa *isa;
+    const fl_shards *shards;
+    int loss;
+    const double *w;                /* iterates, rows of ldw */
+    int64_t ldw, n_iterates;
+    double *out;                    /* n_blocks rows of out_ld */
+    int64_t out_ld, rows_per_block, n_blocks;
+    void *to_X, *to_y, *to_s;       /* copy: rows in the order of the positions */
+    _Alignas(FL_LINE) atomic_int_fast64_t next;
+    fl_gate gate;
+} fl_pass;
+
+void fl_pass_open(fl_pass *);
+/* Work until no block is left; work: fl_objective_work(...) entries a thread. */
+void fl_pass_work(fl_pass *, double *work);
+
+#endif

@@ -1,0 +1,392 @@
+/* Row and worker floors for one type T on one instruction set.
+ *
+ * Included by isa_body.h with
+ *   T            float or double
+ *   FN(name)     the name with type and instruction set appended
+ *   FL_VBYTES    bytes of a hardware vector
+ *   FL_IS_FLOAT  1 for float
+ *
+ * The same bits on every set: a row sum runs in LANES virtual lanes (lane j mod
+ * LANES takes feature j) which are folded in halves, whatever the width of the
+ * hardware's vectors. The intercept is one more feature equal to 1.
+ */
+
+#define LANES (128 / (int)sizeof(T))
+#define VL (FL_VBYTES / (int)sizeof(T))
+#define NACC (LANES / VL)
+
+typedef T FN(vec) __attribute__((vector_size(FL_VBYTES), aligned(FL_VBYTES), may_alias));
+typedef T FN(uvec) __attribute__((vector_size(FL_VBYTES), aligned(sizeof(T)), may_alias));
+#define V FN(vec)
+#define LOAD(p) ((V)(*(const FN(uvec) *)(p)))
+#define W_AT(p) (*(V *)(p))
+
+static inline __attribute__((always_inline)) V FN(splat)(T x)
+{
+    V v;
+    for (int e = 0; e < VL; e++)
+        v[e] = x;
+    return v;
+}
+
+/* The last, short vector of a row: m < VL entries, then 1 for the intercept. */
+static inline __attribute__((always_inline)) V FN(load_last)(const T *x, int m, int intercept)
+{
+#if defined(FL_MASKED_LOAD)
+    V v = FL_MASKED_LOAD(x, m);
+#else
+    V v = {0};
+    for (int e = 0; e < VL - 1; e++)
+        if (e < m)
+            v[e] = x[e];
+#endif
+    if (intercept)
+        for (int e = 0; e < VL; e++)
+            v[e] = e == m ? (T)1 : v[e];
+    return v;
+}
+
+/* Fold the lanes of one vector in halves. */
+static inline __attribute__((always_inline)) T FN(fold)(V v)
+{
+    T lanes[VL] __attribute__((aligned(FL_VBYTES)));
+    W_AT(lanes) = v;
+#pragma GCC unroll 8
+    for (int half = VL / 2; half >= 1; half /= 2)
+#pragma GCC unroll 8
+        for (int e = 0; e < half; e++)
+            lanes[e] += lanes[e + half];
+    return lanes[0];
+}
+
+/* <x, w>; w is aligned, padded with zeros to whole vectors. */
+static inline __attribute__((always_inline)) T FN(row_dot)(const T *x, const T *w, int64_t d, int intercept)
+{
+    V acc[NACC];
+    const int64_t full = d / VL;
+    const int m = (int)(d % VL);
+    const int last = m > 0 || intercept;
+    for (int a = 0; a < NACC; a++)
+        acc[a] = FN(splat)((T)0);
+    int64_t j = 0;
+    for (; j + NACC <= full; j += NACC)
+#pragma GCC unroll 8
+        for (int a = 0; a < NACC; a++)
+            acc[a] += LOAD(x + (j + a) * VL) * W_AT(w + (j + a) * VL);
+#pragma GCC unroll 8
+    for (int a = 0; a < NACC; a++) {
+        if (j + a < full)
+            acc[a] += LOAD(x + (j + a) * VL) * W_AT(w + (j + a) * VL);
+        else if (j + a == full && last)
+            acc[a] += FN(load_last)(x + full * VL, m, intercept) * W_AT(w + full * VL);
+    }
+#pragma GCC unroll 8
+    for (int half = NACC / 2; half >= 1; half /= 2)
+#pragma GCC unroll 8
+        for (int a = 0; a < half; a++)
+            acc[a] += acc[a + half];
+    return FN(fold)(acc[0]);
+}
+
+/* el2 in every lane, but 0 for the intercept. */
+static inline __attribute__((always_inline)) V FN(shrink_last)(T el2, int m, int intercept)
+{
+    V v = FN(splat)(el2);
+    if (intercept)
+        for (int e = 0; e < VL; e++)
+            v[e] = e == m ? (T)0 : v[e];
+    return v;
+}
+
+/* w <- w - (el2 w + c x); the running sum takes the new w (weighted by alpha). */
+static inline __attribute__((always_inline)) void FN(row_update)(const T *x, T *w, T *sum, int64_t d, int intercept,
+                                                                 T c, T el2, int average, T alpha)
+{
+    const V vc = FN(splat)(c), vl = FN(splat)(el2), va = FN(splat)(alpha);
+    const int64_t full = d / VL;
+    const int m = (int)(d % VL);
+    for (int64_t j = 0; j < full; j++) {
+        const V old = W_AT(w + j * VL);
+        const V new = old - (vl * old + vc * LOAD(x + j * VL));
+        W_AT(w + j * VL) = new;
+        if (average == FL_AVERAGE_UNIFORM)
+            W_AT(sum + j * VL) += new;
+        else if (average == FL_AVERAGE_WEIGHTED)
+            W_AT(sum + j * VL) += va * new;
+    }
+    if (m > 0 || intercept) {
+        const V old = W_AT(w + full * VL);
+        const V shrink = FN(shrink_last)(el2, m, intercept) * old;
+        const V new = old - (shrink + vc * FN(load_last)(x + full * VL, m, intercept));
+        W_AT(w + full * VL) = new;
+        if (average == FL_AVERAGE_UNIFORM)
+            W_AT(sum + full * VL) += new;
+        else if (average == FL_AVERAGE_WEIGHTED)
+            W_AT(sum + full * VL) += va * new;
+    }
+}
+
+/* update += c x, for a batch whose rows share w. */
+static inline __attribute__((always_inline)) void FN(row_axpy)(const T *x, T *update, int64_t d, int intercept, T c)
+{
+    const V vc = FN(splat)(c);
+    const int64_t full = d / VL;
+    const int m = (int)(d % VL);
+    for (int64_t j = 0; j < full; j++)
+        W_AT(update + j * VL) += vc * LOAD(x + j * VL);
+    if (m > 0 || intercept)
+        W_AT(update + full * VL) += vc * FN(load_last)(x + full * VL, m, intercept);
+}
+
+static inline __attribute__((always_inline)) void FN(flush)(T *sum, double *sum64, int64_t n_params)
+{
+#if FL_IS_FLOAT
+    for (int64_t j = 0; j < n_params; j++) {
+        sum64[j] += (double)sum[j];
+        sum[j] = 0;
+    }
+#else
+    (void)sum;
+    (void)sum64;
+    (void)n_params;
+#endif
+}
+
+static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shards *shards, int64_t row, int64_t d)
+{
+    const char *x = (const char *)((const T *)shards->X + row * shards->x_stride);
+    const int64_t bytes = d * (int64_t)sizeof(T);
+    for (int64_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch(x + at, 0, 3);
+    __builtin_prefetch((const T *)shards->y + row, 0, 3);
+}
+
+static inline __attribute__((always_inline)) T FN(dloss)(int loss, T z, T y)
+{
+#if FL_IS_FLOAT
+    return fl_dlossf(loss, z, y);
+#else
+    return fl_dloss(loss, z, y);
+#endif
+}
+
+/* One row a step: the hot loop of the package. Called with constant loss
+ * and average, so that each combination is compiled by itself. */
+static inline __attribute__((always_inline)) void FN(steps_of_one_row)(
+    const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n, const double *eta,
+    const double *alpha, T *w, T *sum, double *sum64, int loss, int average)
+{
+    const int64_t d = shards->n_features;
+    const int intercept = shards->intercept;
+    const T *y = shards->y, *s = shards->s;
+    /* About 4 KB ahead, at least two rows: enough to hide a miss at any d. */
+    const int64_t row_bytes = d * (int64_t)sizeof(T) + 1;
+    const int64_t distance = row_bytes >= 2048 ? 2 : row_bytes <= 256 ? 16 : 4096 / row_bytes;
+    const int fetch = shards->order != NULL || shards->whole || shards->visits != NULL;
+    int64_t i = 0;
+    while (i < n) {
+        int64_t at_hand;
+        const uint32_t *rows = fl_rows_ahead(shards, k, t0 + i, &at_hand);
+        const int64_t some = at_hand < n - i ? at_hand : n - i;
+        for (int64_t r = 0; r < some; r++, i++) {
+            const int64_t row = rows[r];
+            const T *x = (const T *)shards->X + row * shards->x_stride;
+            if (fetch && r + distance < at_hand)
+                FN(prefetch_row)(shards, rows[r + distance], d);
+            const T z = FN(row_dot)(x, w, d, intercept);
+            T g = FN(dloss)(loss, z, y[row]);
+            if (s)
+                g = s[row] * g;
+            const T c = (T)eta[i] * g;
+            FN(row_update)(x, w, sum, d, intercept, c, (T)(eta[i] * step->l2), average,
+                           average == FL_AVERAGE_WEIGHTED ? (T)alpha[i] : (T)0);
+            if (average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0)
+                FN(flush)(sum, sum64, step->n_params);
+        }
+    }
+}
+
+/* batch_size rows a step: margins at the same w, l2 once, rows added in order. */
+static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n,
+                                 const double *eta, const double *alpha, T *w, T *sum, double *sum64,
+                                 const fl_scratch *scratch)
+{
+    const int64_t d = shards->n_features, b = step->batch_size, p = step->n_params;
+    const int intercept = shards->intercept;
+    const T *y = shards->y, *s = shards->s;
+    T *update = scratch->update;
+    for (int64_t i = 0; i < n; i++) {
+        const T each = (T)(eta[i] / (double)b);
+        const T el2 = (T)(eta[i] * step->l2);
+        for (int64_t j = 0; j < p; j++)
+            update[j] = el2 * w[j];
+        if (intercept)
+            update[d] = (T)0 * w[d];
+        for (int64_t done = 0; done < b;) {
+            int64_t at_hand;
+            const uint32_t *rows = fl_rows_ahead(shards, k, (t0 + i) * b + done, &at_hand);
+            const int64_t some = at_hand < b - done ? at_hand : b - done;
+            for (int64_t r = 0; r < some; r++) {
+                const int64_t row = rows[r];
+                const T *x = (const T *)shards->X + row * shards->x_stride;
+                if (r + 4 < at_hand)
+                    FN(prefetch_row)(shards, rows[r + 4], d);
+                T g = FN(dloss)(step->loss, FN(row_dot)(x, w, d, intercept), y[row]);
+                if (s)
+                    g = s[row] * g;
+                FN(row_axpy)(x, update, d, intercept, each * g);
+            }
+            done += some;
+        }
+        const T a = alpha ? (T)alpha[i] : (T)1;
+        for (int64_t j = 0; j < p; j++) {
+            const T new = w[j] - update[j];
+            w[j] = new;
+            if (step->average == FL_AVERAGE_UNIFORM)
+                sum[j] += new;
+            else if (step->average == FL_AVERAGE_WEIGHTED)
+                sum[j] += a * new;
+        }
+        if (step->average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0)
+            FN(flush)(sum, sum64, p);
+    }
+}
+
+#define FL_CASE(LOSS, AVERAGE)                                                                        \
+    if (step->loss == LOSS && step->average == AVERAGE) {                                             \
+        FN(steps_of_one_row)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, LOSS, AVERAGE);       \
+        return;                                                                                       \
+    }
+#define FL_CASES(LOSS) \
+    FL_CASE(LOSS, FL_AVERAGE_NONE) FL_CASE(LOSS, FL_AVERAGE_UNIFORM) FL_CASE(LOSS, FL_AVERAGE_WEIGHTED)
+
+static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n,
+                            const double *eta, const double *alpha, void *w, void *sum, double *sum64,
+                            const fl_scratch *scratch)
+{
+    if (step->batch_size > 1) {
+        FN(steps_of_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, scratch);
+        return;
+    }
+    FL_CASES(FL_SQUARED)
+    FL_CASES(FL_LOGISTIC)
+}
+#undef FL_CASE
+#undef FL_CASES
+
+/* ---- what is evaluated beside the steps, in float64 ---- */
+
+/* One row as float64, the intercept included; padded with zeros to 16. */
+static inline void FN(row_as_double)(const T *x, int64_t d, int intercept, double *out)
+{
+    for (int64_t j = 0; j < d; j++)
+        out[j] = (double)x[j];
+    int64_t p = d;
+    if (intercept)
+        out[p++] = 1.0;
+    for (; p % 16 != 0; p++)
+        out[p] = 0.0;
+}
+
+static void FN(objective)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
+                          int64_t ldw, int64_t n_iterates, double *sums, double *work)
+{
+    const int64_t d = shards->n_features, p16 = (d + shards->intercept + 15) / 16 * 16;
+    const T *y = shards->y, *s = shards->s;
+    double *x = work, *z = work + p16;
+    for (int64_t row0 = first; row0 < last; row0 += FL_OBJECTIVE_ROWS) {
+        const int64_t rows = last - row0 < FL_OBJECTIVE_ROWS ? last - row0 : FL_OBJECTIVE_ROWS;
+        for (int64_t r = 0; r < rows; r++) {
+            FN(row_as_double)((const T *)shards->X + (row0 + r) * shards->x_stride, d, shards->intercept, x);
+            for (int64_t j = 0; j < n_iterates; j++)
+                z[r * n_iterates + j] = FLN(dot16)(x, w + j * ldw, p16);
+        }
+        for (int64_t r = 0; r < rows; r++) {
+            const double target = (double)y[row0 + r], weight = s ? (double)s[row0 + r] : 1.0;
+            double *zr = z + r * n_iterates;
+            if (loss == FL_SQUARED)
+                for (int64_t j = 0; j < n_iterates; j++)
+                    sums[j] += weight * fl_squared_loss(zr[j], target);
+            else
+                for (int64_t j = 0; j < n_iterates; j++)
+                    sums[j] += weight * fl_logistic_loss(zr[j], target);
+        }
+    }
+}
+
+static double FN(gradient)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
+                           double *gradient)
+{
+    const int64_t d = shards->n_features, p = d + shards->intercept;
+    const T *y = shards->y, *s = shards->s;
+    double total = 0.0;
+    for (int64_t row = first; row < last; row++) {
+        const T *x = (const T *)shards->X + row * shards->x_stride;
+        double lanes[16] = {0};
+        int64_t j = 0;
+        for (; j + 16 <= d; j += 16)
+            for (int e = 0; e < 16; e++)
+                lanes[e] += (double)x[j + e] * w[j + e];
+        for (; j < d; j++)
+            lanes[j % 16] += (double)x[j] * w[j];
+        if (shards->intercept)
+            lanes[d % 16] += w[d];
+        for (int half = 8; half >= 1; half /= 2)
+            for (int e = 0; e < half; e++)
+                lanes[e] += lanes[e + half];
+        const double z = lanes[0], target = (double)y[row], weight = s ? (double)s[row] : 1.0;
+        total += weight * fl_loss(loss, z, target);
+        const double g = weight * fl_dloss(loss, z, target);
+        for (j = 0; j < d; j++)
+            gradient[j] += g * (double)x[j];
+        if (shards->intercept)
+            gradient[p - 1] += g;
+    }
+    return total;
+}
+
+static void FN(scan)(const fl_shards *shards, int64_t first, int64_t last, double out[4])
+{
+    const int64_t d = shards->n_features;
+    const T *y = shards->y, *s = shards->s;
+    double largest = 0.0, squares = 0.0, fourths = 0.0, finite = 0.0;
+    for (int64_t row = first; row < last; row++) {
+        const T *x = (const T *)shards->X + row * shards->x_stride;
+        double lanes[16] = {0};
+        T zeros[LANES] = {0};   /* x * 0 is NaN where x is not finite */
+        int64_t j = 0;
+        for (; j + LANES <= d; j += LANES)
+            for (int e = 0; e < LANES; e++) {
+                zeros[e] += x[j + e] * (T)0;
+                lanes[e % 16] += (double)x[j + e] * (double)x[j + e];
+            }
+        for (; j < d; j++) {
+            zeros[j % LANES] += x[j] * (T)0;
+            lanes[j % 16] += (double)x[j] * (double)x[j];
+        }
+        double norm = shards->intercept ? 1.0 : 0.0;
+        for (int e = 0; e < LANES; e++)
+            finite += (double)zeros[e];
+        for (int e = 0; e < 16; e++)
+            norm += lanes[e];
+        finite += (double)y[row] * 0.0;
+        if (s) {
+            finite += (double)s[row] * 0.0;
+            norm *= (double)s[row];
+        }
+        largest = norm > largest ? norm : largest;
+        squares += norm;
+        fourths += norm * norm;
+    }
+    out[0] = largest;
+    out[1] = squares;
+    out[2] = fourths;
+    out[3] = finite;
+}
+
+#undef LANES
+#undef VL
+#undef NACC
+#undef V
+#undef LOAD
+#undef W_AT
