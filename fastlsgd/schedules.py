@@ -29,7 +29,9 @@ class View(Protocol):
     n_steps: int
     t: int
     n_rounds: int
-    objective: float
+    # Only for classes with needs_objective = True: F(w) at t = 0 and at every round end
+    # where the schedule was asked, now last.
+    objective: tuple[float, ...]
 
     def eta(self, t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return the step sizes of the steps t (>= 1)."""

@@ -194,6 +194,18 @@ cdef class Rows:
         self.alive = (X, y, s, start, order, visits, visits_epoch, ahead, ahead_first, ahead_n)
 
 
+    def visited(self, uint32_t k, int64_t first, int64_t n):
+        """Return the rows (as X lies for the kernels) of visits first .. first + n - 1 (from 0) of worker k."""
+        rows = []
+        cdef int64_t at_hand = 0, visit = first
+        cdef const uint32_t *ahead
+        while visit < min(first + n, self.c.n_visits):
+            ahead = fl_rows_ahead(&self.c, k, visit, &at_hand)
+            rows.extend(ahead[i] for i in range(min(at_hand, first + n - visit)))
+            visit += at_hand
+        return np.array(rows, dtype=np.int64)
+
+
 # ---- work that a team of threads can share --------------------------------
 
 cdef class Slices:
@@ -214,13 +226,11 @@ cdef class Slices:
     cdef int64_t[::1] clock
     cdef double[::1] seconds
 
-    def __cinit__(self, Rows rows not None, *, str loss, double l2, int64_t batch_size, str average,
+    def __cinit__(self, Rows rows not None, *, str loss, double l2, int64_t batch_size,
                   W, spare, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] seconds,
                   int64_t n_threads):
         self.rows = rows
         self.step.loss = LOSSES.index(loss)
-        self.step.average = {"none": FL_AVERAGE_NONE, "uniform": FL_AVERAGE_UNIFORM,
-                             "weighted": FL_AVERAGE_WEIGHTED}[average]
         self.step.batch_size = batch_size
         self.step.l2 = l2
         self.step.n_params = rows.c.n_features + rows.c.intercept
@@ -246,9 +256,11 @@ cdef class Slices:
     def __dealloc__(self):
         free(self.c.seconds)
 
-    def run(self, const int64_t[::1] periods, const double[::1] eta, alpha, bint timing, bint want_consensus, share):
+    def run(self, const int64_t[::1] periods, const double[::1] eta, alpha, *, bint average, bint timing,
+            bint want_consensus, share):
         """Do a slice of len(eta) steps; periods[0] is the whole length of the open round.
 
+        average: whether the running sums take these steps, weighted by alpha unless it is None.
         share(self) is called once, to offer the slice to helpers. Returns the first
         worker whose iterate is not finite, or -1. Whatever share raises (an interrupt
         above all) is raised again after the slice is done and the clock advanced.
@@ -262,6 +274,9 @@ cdef class Slices:
         if alpha is not None:
             alpha_view = alpha
             self.c.alpha = &alpha_view[0]
+        self.step.average = FL_AVERAGE_NONE
+        if average:
+            self.step.average = FL_AVERAGE_UNIFORM if alpha is None else FL_AVERAGE_WEIGHTED
         self.c.timing, self.c.want_consensus = timing, want_consensus
         self.next_slot = 1
         fl_slice_open(&self.c, self.n_threads)

@@ -1,0 +1,84 @@
+"""Threads: P workers in this process, their steps shared by the calling thread and free helpers."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _kernels
+from ..problem import Problem
+from ..state import State, padded_rows
+from ..team import share
+
+
+class Threads:
+    """Run a state's workers on n_threads threads over shared arrays.
+
+    Parameters
+    ----------
+    rows : the dealt rows, as the kernels take them
+    weights : float64 array, shape (n_workers,), of the averaging
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        state: State,
+        rows: _kernels.Rows,
+        *,
+        batch_size: int,
+        weights: npt.NDArray[np.float64],
+        n_threads: int,
+    ) -> None:
+        self.n_threads = n_threads
+        self._weights, self._n_params = weights, state.n_params
+        self._slices = _kernels.Slices(
+            rows,
+            loss=problem.loss.name,
+            l2=problem.l2,
+            batch_size=batch_size,
+            W=state.padded_W,
+            spare=padded_rows(state.padded_W.shape[0], state.n_params, state.padded_W.dtype),
+            sum=state.padded_sum,
+            sum64=state.padded_sum64,
+            weights=weights,
+            clock=state.clock,
+            seconds=state.seconds,
+            n_threads=n_threads,
+        )
+
+    def run(
+        self,
+        periods: npt.NDArray[np.int64],
+        eta: npt.NDArray[np.float64],
+        alpha: npt.NDArray[np.float64] | None,
+        *,
+        average: bool,
+        timing: bool,
+        want_consensus: bool,
+    ) -> int:
+        """Advance every worker by len(eta) steps: see Backend."""
+        return self._slices.run(
+            periods,
+            eta,
+            alpha,
+            average=average,
+            timing=timing,
+            want_consensus=want_consensus,
+            share=self._share,
+        )
+
+    def _share(self, work: _kernels.Slices) -> None:
+        if self.n_threads > 1:
+            share(work, self.n_threads - 1)
+
+    def mean(self, padded_W: np.ndarray) -> np.ndarray:
+        """Return the weighted mean of the rows, padded as they are; the same bits as an averaging's."""
+        out = padded_rows(1, self._n_params, padded_W.dtype)[0]
+        _kernels.mean_of_workers(padded_W, self._weights, self._n_params, out)
+        return out
+
+    @property
+    def consensus(self) -> float:
+        """Mean squared distance of the workers from their mean at the end of the last slice that wanted it."""
+        return self._slices.consensus

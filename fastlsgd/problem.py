@@ -1,0 +1,348 @@
+"""Problem: what is minimised.
+
+    F(w) = (1/n_samples) sum_i s_i loss(<x_i, w>, y_i) + (l2/2) |w|^2
+
+This is the one place where the objective is written. The intercept, if there is one, is an
+implicit last coordinate of w whose feature is 1; it is not penalised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from . import _kernels
+from .data import check_column, check_rows, is_memory_mapped, whole_rows
+from .losses import Loss
+from .team import resolve_threads, run_pass
+
+Vector = npt.NDArray[np.float64]
+
+# Rows of X that a checkpoint's fingerprint takes, spread evenly over the data.
+FINGERPRINT_ROWS = 4096
+# Beyond this the Hessian is no longer cheap to hold and to factor.
+DENSE_HESSIAN = 5000
+
+
+@dataclass(frozen=True)
+class RowNorms:
+    """Squared norms s_i |x_i|^2 of the rows (the intercept's 1 included), in float64."""
+
+    largest: float
+    mean_square: float
+    mean_fourth: float
+
+
+class Problem:
+    """The objective of a linear model: a loss averaged over rows, plus a ridge penalty.
+
+    Parameters
+    ----------
+    X : ndarray or memmap, shape (n_samples, n_features), float32 or float64, C order
+        Read where it lies; never copied or modified. The run computes in its dtype.
+    y : array, shape (n_samples,)
+        Real targets for "squared"; labels -1 and +1 for "logistic".
+    loss : str or Loss
+        "squared" (half squared error) or "logistic".
+    l2 : float
+        Ridge penalty (l2/2) |w|^2, >= 0.
+    sample_weight : array, shape (n_samples,), or None
+        The weights s_i >= 0; None is 1. They are not normalised.
+    fit_intercept : bool
+        Add an implicit last coordinate that is not penalised.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arrays or numbers the kernels cannot take; the message says what to do. NaN and infinity in X
+        are looked for here, except in memory-mapped files, where the run finds them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0], [2.0], [3.0]]); y = np.array([2.0, 4.0, 6.0])
+    >>> problem = Problem(X, y, loss="squared")
+    >>> problem.objective(np.array([2.0])), problem.optimum()
+    (0.0, array([2.]))
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: npt.ArrayLike,
+        loss: str | Loss = "squared",
+        l2: float = 0.0,
+        sample_weight: npt.ArrayLike | None = None,
+        fit_intercept: bool = False,
+    ) -> None:
+        self.loss = loss if isinstance(loss, Loss) else Loss(loss)
+        self.X = check_rows(X)
+        self.y = _check_targets(y, self.X, self.loss)
+        self.sample_weight = None if sample_weight is None else _check_weights(sample_weight, self.X)
+        if isinstance(l2, (bool, str)) or not 0.0 <= l2 < math.inf:
+            raise ValueError(f"l2 must be a finite number >= 0, got {l2!r}")
+        self.l2 = float(l2)
+        self.fit_intercept = bool(fit_intercept)
+        self._rows = whole_rows(self.X, self.y, self.sample_weight, intercept=self.fit_intercept)
+        self._norms: RowNorms | None = None
+        self._optimum: Vector | None = None
+        if not is_memory_mapped(self.X):
+            self.row_norms()
+
+    @property
+    def n_samples(self) -> int:
+        """Rows of X."""
+        return int(self.X.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """Columns of X."""
+        return int(self.X.shape[1])
+
+    @property
+    def n_params(self) -> int:
+        """Coordinates of w: the features and, if there is one, the intercept."""
+        return self.n_features + self.fit_intercept
+
+    @property
+    def dtype(self) -> np.dtype:
+        """dtype of X, in which the steps are computed."""
+        return self.X.dtype
+
+    def row_norms(self) -> RowNorms:
+        """Return the row norms; the first call reads all of X once and raises ValueError at NaN or infinity."""
+        if self._norms is None:
+            blocks = self._pass("scan")
+            if not np.isfinite(blocks[:, 3]).all():
+                self._raise_at_first_bad(int(np.flatnonzero(~np.isfinite(blocks[:, 3]))[0]))
+            sums = _added(blocks[:, 1:3])
+            self._norms = RowNorms(
+                largest=float(blocks[:, 0].max()),
+                mean_square=float(sums[0]) / self.n_samples,
+                mean_fourth=float(sums[1]) / self.n_samples,
+            )
+        return self._norms
+
+    def safe_step(self) -> float:
+        """Return 1 / (2 L), L the largest curvature of any one row's loss plus l2.
+
+        With a constant step up to this no row's step moves two iterates apart, so no run diverges
+        (theory: assumption A5, almost sure co-coercivity). On heavy-tailed data it can be far below
+        the largest step that is stable in the mean.
+        """
+        return 1.0 / (2.0 * (self.loss.curvature * self.row_norms().largest + self.l2))
+
+    def step_bound(self, batch_size: int = 1) -> float:
+        """Return a step that no constant step may exceed, from one pass over the data.
+
+        For the squared loss 2 b mean|x|^2 / mean|x|^4 (times 1 / weight where rows are weighted): beyond it the
+        second moment of one worker grows from the isotropic start, a necessary bound only. For the
+        logistic loss, whose gradients are bounded, 2 / l2.
+        """
+        if self.loss.name == "squared":
+            norms = self.row_norms()
+            return 2.0 * batch_size * norms.mean_square / norms.mean_fourth if norms.mean_fourth else math.inf
+        return 2.0 / self.l2 if self.l2 else math.inf
+
+    def objective(self, w: npt.ArrayLike) -> float | Vector:
+        """Return F(w) in float64; for several iterates, shape (m, n_params), all in one pass over the data."""
+        iterates = self._iterates(w)
+        padded = np.zeros((len(iterates), -(-self.n_params // 16) * 16))
+        padded[:, : self.n_params] = iterates
+        values = _added(self._pass("objective", w=padded)) / self.n_samples
+        penalised = iterates[:, : self.n_features]
+        values += 0.5 * self.l2 * np.einsum("ij,ij->i", penalised, penalised)
+        return values if np.ndim(w) == 2 else float(values[0])
+
+    def gradient(self, w: npt.ArrayLike) -> Vector:
+        """Return the gradient of F at w, float64, shape (n_params,)."""
+        return self.objective_and_gradient(w)[1]
+
+    def objective_and_gradient(self, w: npt.ArrayLike) -> tuple[float, Vector]:
+        """Return F(w) and its gradient in one pass over the data, float64."""
+        iterates = np.ascontiguousarray(self._iterates(w)[:1])
+        sums = _added(self._pass("gradient", w=iterates)) / self.n_samples
+        penalised = iterates[0].copy()
+        penalised[self.n_features :] = 0.0
+        value = float(sums[-1] + 0.5 * self.l2 * penalised @ penalised)
+        return value, sums[:-1] + self.l2 * penalised
+
+    def hessian(self, w: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the Hessian of F at w, float64, shape (n_params, n_params).
+
+        Raises
+        ------
+        ValueError
+            More than 5,000 parameters: the matrix would not be cheap any more.
+        """
+        if self.n_params > DENSE_HESSIAN:
+            raise ValueError(f"the Hessian is dense: n_params may be at most {DENSE_HESSIAN}, got {self.n_params}")
+        iterate = self._iterates(w)[0]
+        hessian = np.zeros((self.n_params, self.n_params))
+        for rows, block in self.blocks():
+            curvature = self.loss.d2loss(block @ iterate) / self.n_samples
+            if self.sample_weight is not None:
+                curvature *= self.sample_weight[rows]
+            # Half the curvature on either side: the product is symmetric to the last bit.
+            scaled = block * np.sqrt(curvature)[:, None]
+            hessian += scaled.T @ scaled
+        penalised = np.arange(self.n_features)
+        hessian[penalised, penalised] += self.l2
+        return hessian
+
+    def blocks(self, n_rows: int = 8192) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
+        """Yield (which rows, those rows in float64 with the intercept's column of ones if there is one)."""
+        for first in range(0, self.n_samples, n_rows):
+            rows = slice(first, min(first + n_rows, self.n_samples))
+            block = np.ones((rows.stop - first, self.n_params))
+            block[:, : self.n_features] = self.X[rows]
+            yield rows, block
+
+    def optimum(self) -> Vector:
+        """Return the minimiser of F, float64, by Newton's method with backtracking; computed once.
+
+        Raises
+        ------
+        ValueError
+            No minimum was found: without l2 a logistic objective on separable data has none.
+        """
+        if self._optimum is None:
+            self._optimum = self._newton()
+            self._optimum.setflags(write=False)
+        return self._optimum
+
+    @property
+    def known_optimum(self) -> Vector | None:
+        """The minimiser if ``optimum`` has been called, else None: distances are recorded only if it is."""
+        return self._optimum
+
+    def newton_step(self, w: npt.ArrayLike) -> Vector:
+        """Return w minus the Newton step at w, float64."""
+        _, gradient = self.objective_and_gradient(w)
+        return self._iterates(w)[0] - _solve(self.hessian(w), gradient)
+
+    def _newton(self) -> Vector:
+        w = np.zeros(self.n_params)
+        value, gradient = self.objective_and_gradient(w)
+        target = 1e-10 * max(1.0, float(np.linalg.norm(gradient)))
+        for _ in range(100):
+            if np.linalg.norm(gradient) <= target:
+                # One step more costs one pass and takes the quadratic rate's last digits.
+                polished = w - _solve(self.hessian(w), gradient)
+                _, its_gradient = self.objective_and_gradient(polished)
+                return polished if np.linalg.norm(its_gradient) <= np.linalg.norm(gradient) else w
+            direction = _solve(self.hessian(w), gradient)
+            slope, step = float(gradient @ direction), 1.0
+            while step > 1e-10:
+                new = w - step * direction
+                new_value, new_gradient = self.objective_and_gradient(new)
+                if new_value <= value - 1e-4 * step * slope or np.linalg.norm(new_gradient) < 0.5 * np.linalg.norm(
+                    gradient
+                ):
+                    break
+                step /= 2
+            else:
+                break
+            w, value, gradient = new, new_value, new_gradient
+        if np.linalg.norm(gradient) <= 1e3 * target:
+            return w
+        raise ValueError(
+            f"no minimum of F found: the gradient's norm is still {np.linalg.norm(gradient):.1e}; "
+            "a logistic objective on separable data has none unless l2 > 0"
+        )
+
+    def fingerprint(self) -> str:
+        """Return a hash of the data: shape, dtype, all of y and the weights, and 4,096 rows of X spread evenly."""
+        digest = hashlib.sha256(f"{self.X.shape} {self.X.dtype.str}".encode())
+        digest.update(self.y.tobytes())
+        if self.sample_weight is not None:
+            digest.update(self.sample_weight.tobytes())
+        chosen = np.unique(np.linspace(0, self.n_samples - 1, FINGERPRINT_ROWS).astype(np.int64))
+        digest.update(np.ascontiguousarray(self.X[chosen]).tobytes())
+        return digest.hexdigest()
+
+    def _pass(self, kind: str, w: np.ndarray | None = None) -> np.ndarray:
+        work = _kernels.Pass(self._rows, kind, loss=self.loss.name, w=w)
+        return run_pass(work, resolve_threads(None, max(1, self.n_samples // 4096)))
+
+    def _iterates(self, w: npt.ArrayLike) -> Vector:
+        iterates = np.atleast_2d(np.asarray(w, dtype=np.float64))
+        if iterates.ndim != 2 or iterates.shape[1] != self.n_params:
+            raise ValueError(
+                f"w must have shape ({self.n_params},) or (m, {self.n_params}), got {np.shape(w)}"
+                + ("; its last entry is the intercept" if self.fit_intercept else "")
+            )
+        return iterates
+
+    def _raise_at_first_bad(self, block: int) -> None:
+        rows = self.X[block * 2048 : (block + 1) * 2048]
+        i, j = np.argwhere(~np.isfinite(rows))[0]
+        raise ValueError(
+            f"X must be finite, got {rows[i, j]} at row {block * 2048 + i}, column {j}; "
+            "drop such rows or impute them: keep = np.isfinite(X).all(axis=1)"
+        )
+
+    def __repr__(self) -> str:
+        extras = (", intercept" if self.fit_intercept else "") + (
+            ", weighted" if self.sample_weight is not None else ""
+        )
+        return (
+            f"Problem({self.n_samples} x {self.n_features} {self.dtype}, {self.loss.name}, l2={self.l2:g}{extras})"
+        )
+
+
+def _added(blocks: np.ndarray) -> Vector:
+    """Add blocks' results first to last: NumPy's own sum may add in an order that differs by processor."""
+    out = np.zeros(blocks.shape[1])
+    _kernels.add_blocks(np.ascontiguousarray(blocks), out)
+    return out
+
+
+def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
+    try:
+        return linalg.cho_solve(linalg.cho_factor(hessian), gradient)
+    except linalg.LinAlgError:
+        return linalg.lstsq(hessian, gradient)[0]
+
+
+def _check_targets(y: Any, X: np.ndarray, loss: Loss) -> np.ndarray:
+    if not loss.is_binary:
+        return check_column("y", y, X)
+    labels = np.asarray(y)
+    want = f"y must hold the labels -1 and +1 for the {loss.name} loss, got "
+    if labels.dtype.kind in "OSUT":
+        shown = sorted({str(label) for label in labels.ravel()[:1000]})[:3]
+        raise ValueError(f"{want}text such as {shown}; pass np.where(y == {shown[-1]!r}, 1.0, -1.0)")
+    if labels.dtype.kind == "b":
+        raise ValueError(f"{want}booleans; pass np.where(y, 1.0, -1.0)")
+    column = check_column("y", y, X)
+    good = np.abs(column) == 1
+    if good.all():
+        return column
+    values = np.unique(column)
+    if values.size <= 2 and set(values.tolist()) <= {0.0, 1.0}:
+        raise ValueError(f"{want}0 and 1; pass 2 * y - 1")
+    if values.size == 2:
+        raise ValueError(f"{want}{values[0]:g} and {values[1]:g}; pass np.where(y == {values[1]:g}, 1.0, -1.0)")
+    row = int(np.flatnonzero(~good)[0])
+    raise ValueError(
+        f"{want}{column[row]:g} at row {row} ({values.size} distinct values in all); for more than two "
+        "classes fit one class against the rest: np.where(y == a_class, 1.0, -1.0)"
+    )
+
+
+def _check_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray:
+    weights = check_column("sample_weight", sample_weight, X)
+    if (weights < 0).any():
+        row = int(np.flatnonzero(weights < 0)[0])
+        raise ValueError(f"sample_weight must be >= 0, got {weights[row]:g} at row {row}")
+    if not weights.any():
+        raise ValueError("sample_weight must not be zero everywhere")
+    return weights

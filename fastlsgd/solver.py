@@ -1,0 +1,667 @@
+"""local_sgd and Run: the loop. Read this file first.
+
+A run is cut into slices. For each one the solver asks the schedule for round lengths (if none are
+pending), the step size for the slice's etas, and has the backend advance every worker. Records,
+time limits, callbacks, checkpoints and interrupts live between slices, where all workers stand at the
+same step; cutting changes no bit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .averages import Average
+from .backends.threads import Threads
+from .data import Shards, is_memory_mapped, shard_sizes, whole_rows
+from .problem import Problem
+from .schedules import FixedPeriod, Schedule
+from .state import CheckpointError, Pending, State
+from .stepsizes import Constant, StepSize
+from .team import resolve_threads
+from .trace import Record, Trace
+
+log = logging.getLogger("fastlsgd")
+
+SLICE_S = 0.05
+MAX_SLICE_STEPS = 1 << 18
+CHECKPOINT_EVERY_S = 30.0
+
+
+class Diverged(ArithmeticError):
+    """An iterate became infinite or NaN.
+
+    Attributes
+    ----------
+    t, worker : int
+        The first step after which a worker's iterate is not finite, and the first such worker.
+    eta : float
+        The step size of that step.
+    state : State
+        The run at the start of the slice in which it happened: finite, and to be gone on from.
+    """
+
+    def __init__(self, message: str, *, t: int, worker: int, eta: float, state: State) -> None:
+        super().__init__(message)
+        self.t, self.worker, self.eta, self.state = t, worker, eta, state
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during ``local_sgd``; ``result`` is the result so far, ``result.state`` goes on from there."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(f"interrupted at t={result.state.t}; .result is the result so far")
+        self.result = result
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """What a run returns.
+
+    Attributes
+    ----------
+    w : ndarray, shape (n_params,), dtype of the problem
+        The mean of the local iterates.
+    w_bar : ndarray or None
+        The average over the run (all workers, all local iterates after their updates).
+    trace : Trace
+        The ledger.
+    state : State
+        What a later run can go on from.
+    """
+
+    w: np.ndarray
+    w_bar: np.ndarray | None
+    trace: Trace
+    state: State
+
+    def __repr__(self) -> str:
+        return f"Result(t={self.state.t}, n_rounds={self.state.n_rounds}, n_params={self.w.size}, {self.trace!r})"
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a schedule sees: see ``schedules.View``."""
+
+    n_workers: int
+    n_steps: int
+    t: int
+    n_rounds: int
+    eta: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+    objective: tuple[float, ...] = ()
+
+
+class Run:
+    """A run that can be advanced a few rounds at a time: for simulators that embed one.
+
+    Parameters are those of ``local_sgd``.
+
+    Attributes
+    ----------
+    W : ndarray, shape (n_workers, n_params)
+        The local iterates: the run's own memory, the same for its whole life; writing to it moves the workers.
+    w, w_bar, t, trace, state
+        The mean iterate, the average over the run, the steps done, the ledger, and what goes into a checkpoint.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        schedule: Schedule | None = None,
+        step_size: StepSize | str = "auto",
+        n_workers: int = 8,
+        n_steps: int | None = None,
+        seed: int = 0,
+        n_threads: int | None = None,
+        batch_size: int = 1,
+        sampling: str | None = None,
+        partition: str = "iid",
+        layout: str = "auto",
+        weights: str | npt.ArrayLike | None = None,
+        average: str | None = "polyak",
+        w0: npt.ArrayLike | None = None,
+        record: int | npt.ArrayLike = 32,
+        max_time_s: float | None = None,
+        callback: Callable[[Record], bool] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        state: State | None = None,
+    ) -> None:
+        if not isinstance(problem, Problem):
+            raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
+        self.problem = problem
+        self.n_workers = _whole("n_workers", n_workers)
+        self.batch_size = _whole("batch_size", batch_size)
+        if n_steps is None:  # one pass over the data
+            n_steps = max(1, -(-problem.n_samples // (self.n_workers * self.batch_size)))
+        self.n_steps = _whole("n_steps", n_steps)
+        self.seed = _whole("seed", seed, least=0)
+        if self.seed >= 2**64:
+            raise ValueError(f"seed must be below 2^64, got {seed}")
+        self.sampling = _one_of("sampling", sampling or "reshuffle", ("reshuffle", "replacement"))
+        self.partition = _one_of("partition", partition, ("iid", "contiguous"))
+        self.average = Average.parse(average, self.n_steps)
+        self.weights = _averaging_weights(weights, self.n_workers, problem.n_samples)
+        self.step_size = self._resolve_step_size(step_size)
+        self.schedule = self._bind(FixedPeriod(16) if schedule is None else schedule)
+        self._record_at = _record_steps(record, self.n_steps)
+        self.max_time_s = None if max_time_s is None else _positive_seconds(max_time_s)
+        self.callback, self.checkpoint = callback, checkpoint
+        n_threads = resolve_threads(n_threads, self.n_workers)
+
+        rows, layout, n_copied = self._lay_out(_one_of("layout", layout, ("auto", "view", "packed")), n_threads)
+        self._rows = rows
+        start_at = _start(w0, problem)
+        config = self._config(start_at)
+        if state is None:
+            self.state = State.start(config, "", start_at)
+        else:
+            _check_same(state, config, problem)
+            self.state = state.copy()
+        self.trace = Trace(
+            problem,
+            layout=layout,
+            n_threads=n_threads,
+            n_workers=self.n_workers,
+            n_copied_bytes=n_copied,
+            schedule=repr(self.schedule),
+            step_size=repr(self.step_size),
+        )
+        self._backend = Threads(
+            problem,
+            self.state,
+            rows,
+            batch_size=self.batch_size,
+            weights=self.weights,
+            n_threads=n_threads,
+        )
+        self._stopped = False
+        # Records of steps that an earlier run has passed are not made again.
+        self._next_record = int(np.searchsorted(self._record_at, self.state.t, side="left"))
+        # A first guess of 5 ms; from then on slices follow the clock.
+        step_ns = self.n_workers * self.batch_size * (10 + problem.n_params / 4)
+        self._slice_steps = int(np.clip(5e6 / step_ns, 1, MAX_SLICE_STEPS))
+
+    # ---- what a simulator reads ----
+
+    @property
+    def W(self) -> np.ndarray:
+        """The local iterates, shape (n_workers, n_params); writable, always the same memory."""
+        return self.state.W
+
+    @property
+    def t(self) -> int:
+        """Local steps done, per worker."""
+        return self.state.t
+
+    @property
+    def n_rounds(self) -> int:
+        """Averagings done."""
+        return self.state.n_rounds
+
+    @property
+    def w(self) -> np.ndarray:
+        """The mean of the local iterates (computed; nothing is written back)."""
+        return self._backend.mean(self.state.padded_W)[: self.state.n_params]
+
+    @property
+    def w_bar(self) -> np.ndarray | None:
+        """The average over the run so far: None with average=None, w before the average has begun."""
+        total = self.average.total(self.t)
+        if not self.average.wanted:
+            return None
+        if total == 0.0:
+            return self.w
+        mean = np.zeros(self.state.n_params)
+        for weight, row in zip(self.weights, self.state.sums(), strict=True):
+            mean += weight * row
+        return (mean / total).astype(self.problem.dtype)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all n_steps are done."""
+        return self.t >= self.n_steps
+
+    def result(self) -> Result:
+        """Return the result so far; its state is a copy that the run no longer touches."""
+        state = self.state.copy()
+        state.fingerprint = self.problem.fingerprint()
+        return Result(self.w, self.w_bar, self.trace, state)
+
+    # ---- the loop ----
+
+    def advance(self, n_rounds: int | None = None) -> Run:
+        """Go on for n_rounds averagings, or to the end; stop earlier at max_time_s or when the callback says so.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            At Ctrl-C, within one slice (about 50 ms); the run is whole and can be advanced again.
+        Diverged
+            An iterate is no longer finite; the run stands where the slice began.
+        """
+        stop_after = None if n_rounds is None else self.n_rounds + _whole("n_rounds", n_rounds)
+        started = time.monotonic()
+        saved = started
+        self._stopped = False
+        self._take_due_record()
+        while not (self.finished or self._stopped):
+            if stop_after is not None and self.n_rounds >= stop_after:
+                break
+            now = time.monotonic()
+            if self.max_time_s is not None and now - started >= self.max_time_s:
+                log.info("max_time_s reached at t=%d", self.t)
+                break
+            if self.checkpoint is not None and now - saved >= CHECKPOINT_EVERY_S:
+                self._save()
+                saved = now
+            if self.t >= self.state.pending.last_t:
+                self._ask_schedule()
+            self._slice(stop_after)
+            self._take_due_record()
+        if self.checkpoint is not None:
+            self._save()
+        return self
+
+    def _slice(self, stop_after: int | None) -> None:
+        """One slice: as many steps as fit in SLICE_S, up to the next step where something is due."""
+        state, pending = self.state, self.state.pending
+        t = state.t
+        rounds = pending.lengths[state.n_rounds - pending.first_round :]
+        upto = min(t + self._slice_steps, pending.last_t, self.n_steps)
+        if stop_after is not None:
+            in_round = int(state.clock[2])
+            upto = min(upto, t - in_round + int(rounds[: stop_after - state.n_rounds].sum()))
+        recording = self._next_record < len(self._record_at)
+        if recording:
+            upto = min(upto, int(self._record_at[self._next_record]))
+        if t < self.average.begins_after:
+            upto = min(upto, self.average.begins_after)
+        steps = np.arange(t + 1, upto + 1, dtype=np.int64)
+        eta = self._eta(steps)
+        before = state.copy()
+        started = time.monotonic()
+        bad = self._backend.run(
+            rounds,
+            eta,
+            self.average.weights(steps),
+            average=t >= self.average.begins_after,
+            timing=len(self._record_at) > 0,
+            want_consensus=recording and upto == self._record_at[self._next_record],
+        )
+        state.consensus = self._backend.consensus
+        if bad >= 0:
+            self._raise_diverged(before)
+        elapsed = max(time.monotonic() - started, 1e-6)
+        best = len(steps) * SLICE_S / elapsed
+        self._slice_steps = int(np.clip(best, max(1, self._slice_steps // 4), 4 * self._slice_steps))
+        self._slice_steps = min(self._slice_steps, MAX_SLICE_STEPS)
+
+    def _ask_schedule(self) -> None:
+        state = self.state
+        objectives = state.pending.objectives
+        if getattr(self.schedule, "needs_objective", False):
+            objectives = (*objectives, float(self.problem.objective(self.w)))
+        view = _View(self.n_workers, self.n_steps, state.t, state.n_rounds, self._eta, objectives)
+        lengths = _checked_periods(self.schedule.next_periods(view), self.schedule)
+        ends = np.cumsum(np.minimum(lengths, self.n_steps))
+        left = self.n_steps - state.t
+        last = int(np.searchsorted(ends, left))
+        if last < len(lengths):  # the round that reaches n_steps is cut there
+            lengths = lengths[: last + 1].copy()
+            lengths[last] = left - (int(ends[last - 1]) if last else 0)
+        self.trace.note_periods(lengths)
+        state.pending = Pending(lengths, state.n_rounds, state.t, objectives)
+
+    def _eta(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        eta = np.ascontiguousarray(self.step_size(steps), dtype=np.float64)
+        if eta.shape != steps.shape:
+            raise ValueError(f"{self.step_size!r} must return one eta a step, shape {steps.shape}, got {eta.shape}")
+        if not (eta > 0).all() or not np.isfinite(eta).all():
+            i = int(np.flatnonzero(~((eta > 0) & np.isfinite(eta)))[0])
+            raise ValueError(
+                f"{self.step_size!r} must return positive, finite step sizes, got {eta[i]} at step {steps[i]}"
+            )
+        return eta
+
+    def _take_due_record(self) -> None:
+        while self._next_record < len(self._record_at) and self._record_at[self._next_record] <= self.t:
+            record = self._record_now()
+            self.trace.records.append(record)
+            self._next_record += 1
+            core_s = self.state.seconds[1] * self.trace.n_threads
+            if record.n_gradients:
+                self.trace.step_s = core_s / (record.n_gradients / self.batch_size)
+            if self.callback is not None and self.callback(record):
+                self._stopped = True
+
+    def _record_now(self) -> Record:
+        state = self.state
+        message = 2 * self.n_workers * state.n_params * self.problem.dtype.itemsize
+        wall_s, compute_s, wait_s, average_s = state.seconds.tolist()
+        return Record(
+            problem=self.problem,
+            t=state.t,
+            n_gradients=state.t * self.n_workers * self.batch_size,
+            n_rounds=state.n_rounds,
+            n_bytes=0 if self.n_workers == 1 else state.n_rounds * message,
+            wall_s=wall_s,
+            compute_s=compute_s,
+            wait_s=wait_s,
+            average_s=average_s,
+            consensus=state.consensus,
+            w=self.w,
+            w_bar=self.w_bar,
+        )
+
+    def _raise_diverged(self, before: State) -> None:
+        """Find the first step and worker by halving the slice: cutting changes no bit."""
+        state, n = self.state, self.state.t - before.t
+        good = before
+        while n > 0:
+            half = max(1, n // 2)
+            state.restore(good)
+            bad = self._again(half)
+            if bad >= 0 and half == 1:
+                break
+            if bad >= 0:
+                n = half
+            else:
+                good, n = state.copy(), n - half
+        t, worker = state.t, bad
+        state.restore(before)
+        eta = float(self._eta(np.array([t]))[0])
+        self._raise_if_bad_row(t, worker)
+        raise Diverged(
+            f"worker {worker} is not finite after step {t} (eta = {eta:g}); a constant step up to "
+            f"{self.problem.safe_step():g} cannot diverge here, and step_size='auto' takes it; "
+            f".state holds the run at t={before.t}",
+            t=t,
+            worker=worker,
+            eta=eta,
+            state=before,
+        )
+
+    def _again(self, n: int) -> int:
+        state, t = self.state, self.state.t
+        steps = np.arange(t + 1, t + n + 1, dtype=np.int64)
+        rounds = state.pending.lengths[state.n_rounds - state.pending.first_round :]
+        return self._backend.run(
+            rounds,
+            self._eta(steps),
+            self.average.weights(steps),
+            average=t >= self.average.begins_after,
+            timing=False,
+            want_consensus=False,
+        )
+
+    def _raise_if_bad_row(self, t: int, worker: int) -> None:
+        """A memory-mapped X was not searched for NaN beforehand: see whether a visited row is to blame."""
+        for row in self._rows.visited(worker, (t - 1) * self.batch_size, self.batch_size):
+            values = self.problem.X[row]
+            if not np.isfinite(values).all():
+                column = int(np.flatnonzero(~np.isfinite(values))[0])
+                raise ValueError(
+                    f"X must be finite, got {values[column]} at row {row}, column {column} (found by worker {worker} "
+                    f"at step {t}: a memory-mapped X is not searched beforehand); write the file without such rows"
+                )
+
+    def _save(self) -> None:
+        assert self.checkpoint is not None
+        if not self.state.fingerprint:
+            self.state.fingerprint = self.problem.fingerprint()
+        self.state.save(self.checkpoint)
+
+    # ---- laying out ----
+
+    def _resolve_step_size(self, step_size: StepSize | str) -> StepSize:
+        if isinstance(step_size, str):
+            if step_size != "auto":
+                raise ValueError(f"step_size must be a StepSize or 'auto', got {step_size!r}; try Constant(0.01)")
+            return Constant(self.problem.safe_step())
+        if not callable(step_size):
+            raise TypeError(f"step_size must be a StepSize such as Constant(0.01), got {step_size!r}")
+        if not is_memory_mapped(self.problem.X):
+            bound = self.problem.step_bound(self.batch_size)
+            largest = float(np.asarray(step_size(np.array([1], dtype=np.int64)))[0])
+            if largest > bound:
+                warnings.warn(
+                    f"step size {largest:g} is beyond {bound:g}, the largest that can be stable here "
+                    "(Problem.step_bound); the run may diverge",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        return step_size
+
+    def _bind(self, schedule: Schedule) -> Schedule:
+        if not callable(getattr(schedule, "next_periods", None)):
+            raise TypeError(
+                f"schedule must have a method next_periods, got {schedule!r}; "
+                "try MiniBatch(), FixedPeriod(16) or OneShot()"
+            )
+        bind = getattr(schedule, "bind", None)
+        return bind(self.problem, self.step_size, self.n_workers, self.n_steps) if bind else schedule
+
+    def _lay_out(self, layout: str, n_threads: int) -> tuple[Any, str, int]:
+        problem = self.problem
+        n_visits = self.n_steps * self.batch_size
+        options = {"intercept": problem.fit_intercept, "sampling": self.sampling, "n_visits": n_visits}
+        if self.sampling == "replacement" and self.partition == "iid":
+            # Every worker draws from all rows: there are no shards to copy.
+            rows = whole_rows(
+                problem.X, problem.y, problem.sample_weight, n_workers=self.n_workers, seed=self.seed, **options
+            )
+            return rows, "view", 0
+        if layout == "auto":
+            longest_shard = -(-problem.n_samples // self.n_workers)
+            two_epochs = n_visits >= 2 * longest_shard
+            layout = "packed" if two_epochs and not is_memory_mapped(problem.X) else "view"
+        shards = Shards(
+            problem.X,
+            problem.y,
+            problem.sample_weight,
+            n_workers=self.n_workers,
+            seed=self.seed,
+            partition=self.partition,  # type: ignore[arg-type]
+            layout=layout,  # type: ignore[arg-type]
+            n_threads=n_threads,
+        )
+        return shards.for_kernels(**options), layout, shards.n_copied_bytes  # type: ignore[arg-type]
+
+    def _config(self, w0: np.ndarray) -> dict[str, Any]:
+        return {
+            "n_workers": self.n_workers,
+            "n_steps": self.n_steps,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "sampling": self.sampling,
+            "partition": self.partition,
+            "schedule": repr(self.schedule),
+            "step_size": repr(self.step_size),
+            "average": repr(self.average),
+            "weights": [float(weight).hex() for weight in self.weights],
+            "w0": "zeros" if not w0.any() else w0.astype(np.float64).tobytes().hex()[:64],
+            "loss": self.problem.loss.name,
+            "l2": self.problem.l2,
+            "fit_intercept": self.problem.fit_intercept,
+            "dtype": self.problem.dtype.name,
+        }
+
+    def __repr__(self) -> str:
+        return f"Run({self.schedule!r}, t={self.t} of {self.n_steps}, n_rounds={self.n_rounds})"
+
+
+def local_sgd(problem: Problem, **options: Any) -> Result:
+    """Minimise the problem by local SGD with n_workers workers; return Result(w, w_bar, trace, state).
+
+    Parameters
+    ----------
+    problem : Problem
+    schedule : Schedule, default FixedPeriod(16)
+        When to average: MiniBatch(), OneShot(), FixedPeriod(p), AdaptivePeriod(mu), GrowingPeriod(first),
+        PostLocal(switch, p), Periods(list), or a class of your own with ``next_periods(view)``.
+    step_size : StepSize or "auto"
+        Constant(eta), PolynomialDecay(c, alpha), InverseTime(mu), or any function of step numbers (int64,
+        from 1). "auto" is the constant step of ``Problem.safe_step``, which cannot diverge.
+    n_workers : int, default 8
+        P, a statistical parameter: it changes the result. Never taken from the core count.
+    n_steps : int or None
+        Local steps per worker; None is one pass over the data.
+    seed : int
+        Runs with the same seed are equal bit for bit, whatever n_threads, layout, record or the load.
+    n_threads : int or None
+        A resource: changes no bit. None: FASTLSGD_NUM_THREADS, else the cores; at most n_workers.
+    batch_size : int
+        Rows per local step.
+    sampling : "reshuffle" (default) or "replacement"
+        *reshuffle*: each worker visits its shard in a new order every epoch. *replacement*: independent uniform
+        draws, from all rows under partition="iid", from the worker's own shard otherwise.
+    partition : "iid" or "contiguous"
+        How rows are dealt: see ``Shards``.
+    layout : "auto", "view" or "packed"
+        See ``Shards``; *auto* packs X in memory when at least two epochs are asked for. Changes no bit.
+    weights : None, "rows" or array, shape (n_workers,)
+        Weights of the averaging: 1/P, the workers' shares of the rows, or numbers >= 0 that sum to 1.
+    average : "polyak", "tail:FRACTION", "poly:POWER" or None
+        Which average ``w_bar`` is: of all local iterates, of those in the last fraction of the steps, or
+        with weights t^POWER.
+    w0 : array, shape (n_params,), or None for zeros
+    record : int or array of int
+        0 for none; m for m log-spaced steps from 1 to n_steps, both included; or the steps themselves.
+    max_time_s : float or None
+        Stop after about so many seconds, between two slices.
+    callback : function of a Record, or None
+        Called at each record; returning True stops the run.
+    checkpoint : path or None
+        Save the state there every 30 s and when the call ends; ``State.load`` reads it.
+    state : State or None
+        Go on from there. Everything else must be as it was then.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument is wrong; the message says which, what it got, and what to do.
+    Diverged
+        An iterate is no longer finite.
+    Interrupted
+        Ctrl-C; ``.result`` is the result so far.
+    CheckpointError
+        state belongs to another run or other data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((1000, 5)); y = X @ np.arange(5.0)
+    >>> result = local_sgd(Problem(X, y), n_workers=4, n_steps=2000, schedule=FixedPeriod(10), step_size=Constant(0.05))
+    >>> np.abs(result.w - np.arange(5)).max() < 1e-6
+    True
+    >>> result.trace.n_rounds[-1]
+    200
+    """
+    run = Run(problem, **options)
+    try:
+        run.advance()
+    except KeyboardInterrupt:
+        if run.checkpoint is not None:
+            run._save()
+        raise Interrupted(run.result()) from None
+    return run.result()
+
+
+# ---- checks of arguments ----
+
+
+def _whole(name: str, value: Any, *, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be an int >= {least}, got {value}")
+    return int(value)
+
+
+def _one_of(name: str, value: Any, names: tuple[str, ...]) -> str:
+    if value not in names:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, names))}, got {value!r}")
+    return value
+
+
+def _positive_seconds(value: Any) -> float:
+    if isinstance(value, (bool, str)) or not value > 0:
+        raise ValueError(f"max_time_s must be a positive number of seconds or None, got {value!r}")
+    return float(value)
+
+
+def _averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArray[np.float64]:
+    if weights is None:
+        return np.full(n_workers, 1.0 / n_workers)
+    if isinstance(weights, str):
+        if weights != "rows":
+            raise ValueError(f"weights must be None, 'rows' or an array, got {weights!r}")
+        return shard_sizes(n_samples, n_workers) / n_samples
+    values = np.ascontiguousarray(weights, dtype=np.float64)
+    if values.shape != (n_workers,):
+        raise ValueError(f"weights must have shape ({n_workers},), one a worker, got {values.shape}")
+    if not (values >= 0).all() or abs(values.sum() - 1.0) > 1e-9:
+        raise ValueError(f"weights must be >= 0 and sum to 1, got sum {values.sum():g}; pass weights / weights.sum()")
+    return values
+
+
+def _record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
+    if isinstance(record, (int, np.integer)) and not isinstance(record, bool):
+        if record < 0:
+            raise ValueError(f"record must be >= 0, got {record}")
+        if record <= 1:
+            return np.array([n_steps] * int(record), dtype=np.int64)
+        return np.unique(np.rint(np.geomspace(1, n_steps, int(record)))).astype(np.int64)
+    steps = np.unique(np.asarray(record))
+    if steps.dtype.kind not in "iu" or steps.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
+        raise ValueError(f"record must be an int >= 0 or step numbers from 1 to {n_steps}, got {record!r}")
+    return steps.astype(np.int64)
+
+
+def _checked_periods(lengths: Any, schedule: Schedule) -> npt.NDArray[np.int64]:
+    values = np.atleast_1d(np.asarray(lengths))
+    if values.dtype.kind not in "iu" or values.ndim != 1 or values.size == 0 or (values < 1).any():
+        raise ValueError(
+            f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {lengths!r}"
+        )
+    return np.ascontiguousarray(values, dtype=np.int64)
+
+
+def _start(w0: Any, problem: Problem) -> np.ndarray:
+    if w0 is None:
+        return np.zeros(problem.n_params, problem.dtype)
+    start = np.asarray(w0)
+    if start.shape != (problem.n_params,):
+        raise ValueError(
+            f"w0 must have shape ({problem.n_params},), got {start.shape}"
+            + ("; its last entry is the intercept" if problem.fit_intercept else "")
+        )
+    start = start.astype(problem.dtype)
+    if not np.isfinite(start).all():
+        raise ValueError("w0 must be finite")
+    return start
+
+
+def _check_same(state: Any, config: dict[str, Any], problem: Problem) -> None:
+    if not isinstance(state, State):
+        raise TypeError(f"state must be a State, got {type(state).__name__}; State.load(path) reads a checkpoint")
+    keys = [key for key in {**config, **state.config} if config.get(key) != state.config.get(key)]
+    if keys:
+        differences = "; ".join(f"{key} is {config.get(key)!r}, was {state.config.get(key)!r}" for key in keys)
+        raise CheckpointError(f"this state belongs to another run: {differences}")
+    if state.fingerprint != problem.fingerprint():
+        raise CheckpointError("this state belongs to other data: X, y or the sample weights differ")

@@ -1,0 +1,160 @@
+"""Trace: what happened, one record a row: the communication ledger.
+
+Costs are written down when they occur. Objectives and distances are evaluated when
+they are first read, in float64, all iterates in one pass over the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .problem import Problem
+
+COST_COLUMNS = (
+    "t",
+    "n_gradients",
+    "n_rounds",
+    "n_bytes",
+    "wall_s",
+    "compute_s",
+    "wait_s",
+    "average_s",
+)
+LAZY_COLUMNS = ("objective_w", "objective_w_bar", "distance_w", "distance_w_bar")
+COLUMNS = (*COST_COLUMNS, *LAZY_COLUMNS, "consensus")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of the trace, as callbacks get it: cumulative costs at step t, and the iterates there.
+
+    ``w`` is the mean of the local iterates, ``w_bar`` the average over the run (None with average=None), in the
+    dtype of the problem. The objectives cost a pass over the data each time they are read.
+    """
+
+    problem: Problem
+    t: int
+    n_gradients: int
+    n_rounds: int
+    n_bytes: int
+    wall_s: float
+    compute_s: float
+    wait_s: float
+    average_s: float
+    consensus: float
+    w: np.ndarray
+    w_bar: np.ndarray | None
+
+    @property
+    def objective_w(self) -> float:
+        """F(w), by one pass over the data."""
+        return float(self.problem.objective(self.w))
+
+    @property
+    def objective_w_bar(self) -> float:
+        """F(w_bar), by one pass over the data; nan without an average."""
+        return float("nan") if self.w_bar is None else float(self.problem.objective(self.w_bar))
+
+
+class Trace:
+    """The records of a run as columns: ``trace.t``, ``trace.n_bytes``, ``trace.objective_w_bar``, ...
+
+    Columns (arrays of one entry a record, cumulative up to its step t):
+
+    - ``t``: local steps, per worker; ``n_gradients``: of all workers; ``n_rounds``: averagings;
+    - ``n_bytes``: 2 n_workers n_params itemsize per averaging (sent and received), 0 for one worker;
+    - ``wall_s`` = ``compute_s`` + ``wait_s`` + ``average_s``: seconds, means over threads; the parts are measured
+      only when recording, on a sample of the rounds where rounds are short, else nan;
+    - ``objective_w``, ``objective_w_bar``: F at the mean iterate and at the average, float64;
+    - ``distance_w``, ``distance_w_bar``: |. - w*|, nan unless the problem's optimum is known;
+    - ``consensus``: (1/P) sum |w_k - w|^2 just before the averaging.
+
+    ``step_s``: seconds of one local step on one core. ``periods``: the round lengths as (length, count)
+    pairs. ``layout``, ``n_threads``, ``n_copied_bytes``: what the run used.
+    """
+
+    def __init__(self, problem: Problem, **facts: Any) -> None:
+        self.problem = problem
+        self.records: list[Record] = []
+        self.step_s = float("nan")
+        self.layout: str = facts.get("layout", "view")
+        self.n_threads: int = facts.get("n_threads", 1)
+        self.n_workers: int = facts.get("n_workers", 1)
+        self.n_copied_bytes: int = facts.get("n_copied_bytes", 0)
+        self.facts = facts
+        self._periods: list[list[int]] = []
+        self._lazy: dict[str, list[float]] = {name: [] for name in LAZY_COLUMNS}
+        self._evaluated_optimum: Any = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name not in COLUMNS:
+            raise AttributeError(f"a trace has no {name!r}; its columns are {', '.join(COLUMNS)}")
+        return self[name]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return a column by its name."""
+        if name in LAZY_COLUMNS:
+            self._evaluate()
+            return np.array(self._lazy[name])
+        if name not in COLUMNS:
+            raise KeyError(f"{name!r}; the columns are {', '.join(COLUMNS)}")
+        kind = np.int64 if name in COST_COLUMNS[:4] else np.float64
+        return np.array([getattr(record, name) for record in self.records], dtype=kind)
+
+    @property
+    def periods(self) -> list[tuple[int, int]]:
+        """The round lengths named by the schedule, run-length encoded: [(length, count), ...]."""
+        return [(length, count) for length, count in self._periods]
+
+    def note_periods(self, lengths: np.ndarray) -> None:
+        """Append the lengths of rounds to come."""
+        changes = np.flatnonzero(np.diff(lengths)) + 1
+        edges = [0, *changes.tolist(), len(lengths)]
+        for first, last in zip(edges[:-1], edges[1:], strict=True):
+            if self._periods and self._periods[-1][0] == lengths[first]:
+                self._periods[-1][1] += last - first
+            else:
+                self._periods.append([int(lengths[first]), last - first])
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Return all columns, for a table of any library: ``pandas.DataFrame(trace.to_dict())``."""
+        return {name: self[name] for name in COLUMNS}
+
+    def _evaluate(self) -> None:
+        """Evaluate what has not been: all iterates of all new records in one pass."""
+        optimum = self.problem.known_optimum
+        if optimum is not self._evaluated_optimum:
+            self._lazy["distance_w"], self._lazy["distance_w_bar"] = [], []
+            self._evaluated_optimum = optimum
+        nan = float("nan")
+        fresh = self.records[len(self._lazy["objective_w"]) :]
+        if fresh:
+            iterates = [record.w for record in fresh]
+            iterates += [record.w if record.w_bar is None else record.w_bar for record in fresh]
+            values = np.atleast_1d(self.problem.objective(np.array(iterates, dtype=np.float64))).tolist()
+            self._lazy["objective_w"] += values[: len(fresh)]
+            self._lazy["objective_w_bar"] += [
+                nan if record.w_bar is None else value
+                for record, value in zip(fresh, values[len(fresh) :], strict=True)
+            ]
+        for record in self.records[len(self._lazy["distance_w"]) :]:
+            for name, iterate in (("distance_w", record.w), ("distance_w_bar", record.w_bar)):
+                unknown = optimum is None or iterate is None
+                self._lazy[name].append(
+                    nan if unknown else float(np.linalg.norm(np.asarray(iterate, np.float64) - optimum))
+                )
+
+    def __repr__(self) -> str:
+        if not self.records:
+            return "Trace(no records)"
+        last = self.records[-1]
+        return (
+            f"Trace({len(self)} records, t={last.t}, n_rounds={last.n_rounds}, "
+            f"n_bytes={last.n_bytes}, wall_s={last.wall_s:.4g})"
+        )
