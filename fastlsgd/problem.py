@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
 
 from . import _kernels
 from .data import check_column, check_rows, is_memory_mapped, whole_rows
@@ -93,6 +92,7 @@ class Problem:
         self._rows = whole_rows(self.X, self.y, self.sample_weight, intercept=self.fit_intercept)
         self._norms: RowNorms | None = None
         self._optimum: Vector | None = None
+        self._fingerprint = ""
         if not is_memory_mapped(self.X):
             self.row_norms()
 
@@ -260,13 +260,16 @@ class Problem:
 
     def fingerprint(self) -> str:
         """Return a hash of the data: shape, dtype, all of y and the weights, and 4,096 rows of X spread evenly."""
+        if self._fingerprint:
+            return self._fingerprint
         digest = hashlib.sha256(f"{self.X.shape} {self.X.dtype.str}".encode())
         digest.update(self.y.tobytes())
         if self.sample_weight is not None:
             digest.update(self.sample_weight.tobytes())
         chosen = np.unique(np.linspace(0, self.n_samples - 1, FINGERPRINT_ROWS).astype(np.int64))
         digest.update(np.ascontiguousarray(self.X[chosen]).tobytes())
-        return digest.hexdigest()
+        self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def _pass(self, kind: str, w: np.ndarray | None = None) -> np.ndarray:
         work = _kernels.Pass(self._rows, kind, loss=self.loss.name, w=w)
@@ -306,6 +309,8 @@ def _added(blocks: np.ndarray) -> Vector:
 
 
 def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
+    from scipy import linalg  # a tenth of a second to import, and most runs never solve
+
     try:
         return linalg.cho_solve(linalg.cho_factor(hessian), gradient)
     except linalg.LinAlgError:

@@ -162,7 +162,7 @@ class Run:
         start_at = _start(w0, problem)
         config = self._config(start_at)
         if state is None:
-            self.state = State.start(config, "", start_at)
+            self.state = State.start(config, problem, start_at)
         else:
             _check_same(state, config, problem)
             self.state = state.copy()
@@ -232,9 +232,7 @@ class Run:
 
     def result(self) -> Result:
         """Return the result so far; its state is a copy that the run no longer touches."""
-        state = self.state.copy()
-        state.fingerprint = self.problem.fingerprint()
-        return Result(self.w, self.w_bar, self.trace, state)
+        return Result(self.w, self.w_bar, self.trace, self.state.copy())
 
     # ---- the loop ----
 
@@ -416,8 +414,6 @@ class Run:
 
     def _save(self) -> None:
         assert self.checkpoint is not None
-        if not self.state.fingerprint:
-            self.state.fingerprint = self.problem.fingerprint()
         self.state.save(self.checkpoint)
 
     # ---- laying out ----
@@ -663,5 +659,5 @@ def _check_same(state: Any, config: dict[str, Any], problem: Problem) -> None:
     if keys:
         differences = "; ".join(f"{key} is {config.get(key)!r}, was {state.config.get(key)!r}" for key in keys)
         raise CheckpointError(f"this state belongs to another run: {differences}")
-    if state.fingerprint != problem.fingerprint():
+    if state.data is not problem and state.fingerprint != problem.fingerprint():
         raise CheckpointError("this state belongs to other data: X, y or the sample weights differ")

@@ -14,7 +14,7 @@ import os
 import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -43,6 +43,18 @@ class Pending(NamedTuple):
         return self.first_t + int(self.lengths.sum())
 
 
+class _Fingerprinted(Protocol):
+    def fingerprint(self) -> str:
+        """Return a hash of the data."""
+
+
+class _Known(NamedTuple):
+    text: str
+
+    def fingerprint(self) -> str:
+        return self.text
+
+
 @dataclass
 class State:
     """Everything a run goes on from; ``Run`` owns and mutates it.
@@ -51,8 +63,7 @@ class State:
     ----------
     config : dict
         The configuration, of numbers and strings.
-    fingerprint : str
-        Hash of the data.
+    data : what can name the data by a hash: the problem, or what a checkpoint says of it
     W : ndarray, shape (n_workers, n_params), float32 or float64
         The local iterates (a view of padded rows).
     clock : int64 array: steps done, rounds done, steps done in the open round
@@ -60,7 +71,7 @@ class State:
     """
 
     config: dict[str, Any]
-    fingerprint: str
+    data: _Fingerprinted
     n_params: int
     padded_W: np.ndarray
     padded_sum: np.ndarray
@@ -71,14 +82,19 @@ class State:
     consensus: float = float("nan")
 
     @classmethod
-    def start(cls, config: dict[str, Any], fingerprint: str, w0: np.ndarray) -> State:
+    def start(cls, config: dict[str, Any], data: _Fingerprinted, w0: np.ndarray) -> State:
         """Return the state at t = 0: all n_workers at w0 (its dtype is that of the run)."""
         n_workers = config["n_workers"]
         W = padded_rows(n_workers, w0.size, w0.dtype)
         W[:, : w0.size] = w0
         sum64 = padded_rows(n_workers, w0.size, np.dtype(np.float64))
         sums = sum64 if w0.dtype == np.float64 else padded_rows(n_workers, w0.size, w0.dtype)
-        return cls(config, fingerprint, w0.size, W, sums, sum64, np.zeros(3, np.int64), np.zeros(4))
+        return cls(config, data, w0.size, W, sums, sum64, np.zeros(3, np.int64), np.zeros(4))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the data, made when it is first asked for."""
+        return self.data.fingerprint()
 
     @property
     def W(self) -> np.ndarray:
@@ -214,7 +230,7 @@ class State:
             raise CheckpointError("bytes are left over behind its arrays")
         n_params = int(header["n_params"])
         W = arrays["W"]
-        state = cls.start(header["config"], header["fingerprint"], np.zeros(n_params, W.dtype))
+        state = cls.start(header["config"], _Known(header["fingerprint"]), np.zeros(n_params, W.dtype))
         state.W[...] = W
         state.padded_sum64[:, :n_params] = arrays["sum64"]
         if "sum" in arrays:
