@@ -73,7 +73,13 @@ class Threads:
             share(work, self.n_threads - 1)
 
     def mean(self, padded_W: np.ndarray) -> np.ndarray:
-        """Return the weighted mean of the rows, padded as they are; the same bits as an averaging's."""
+        """Return the weighted mean of the rows, padded as they are; the same bits as an averaging's.
+
+        Equal rows, as an averaging leaves them, are their own mean: three thirds of a number need not
+        be that number.
+        """
+        if (padded_W == padded_W[0]).all():
+            return padded_W[0].copy()
         out = padded_rows(1, self._n_params, padded_W.dtype)[0]
         _kernels.mean_of_workers(padded_W, self._weights, self._n_params, out)
         return out

@@ -1,0 +1,193 @@
+"""The exact twin: the kernels' arithmetic in NumPy array operations, bit for bit.
+
+The same draws, lanes, folding tree, exp and flushes, written a second time from design and
+theory and not from the C. Slow on purpose; nothing here imports the package.
+"""
+
+import numpy as np
+
+LANES = {np.dtype(np.float32): 32, np.dtype(np.float64): 16}
+ROW, DEAL, EPOCH = 0, 1, 2  # purposes of draws
+M32 = 0xFFFFFFFF
+
+
+def philox(counter, key):
+    """Philox4x32-10 in Python integers."""
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(b >> 32) ^ c[1] ^ k[0], b & M32, (a >> 32) ^ c[3] ^ k[1], a & M32]
+        k = [(k[0] + 0x9E3779B9) & M32, (k[1] + 0xBB67AE85) & M32]
+    return c
+
+
+def draw(seed, worker, purpose, number):
+    """Draw `number` (from 0) of this worker and purpose: 64 bits."""
+    pair = number >> 1
+    c = philox((pair & M32, pair >> 32, worker, purpose), (seed & M32, seed >> 32))
+    low, high = (c[2], c[3]) if number & 1 else (c[0], c[1])
+    return (high << 32) | low
+
+
+def shuffled(entries, seed, worker, purpose):
+    """Fisher-Yates from the end."""
+    entries = list(entries)
+    for i in range(len(entries) - 1, 0, -1):
+        j = draw(seed, worker, purpose, i) * (i + 1) >> 64
+        entries[i], entries[j] = entries[j], entries[i]
+    return entries
+
+
+def shards(n, n_workers, partition, seed):
+    """Rows of each worker in the order of its first epoch."""
+    order = list(range(n))
+    if partition == "iid":
+        order = shuffled(order, seed, 0, DEAL)
+    sizes = [n // n_workers + (k < n % n_workers) for k in range(n_workers)]
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    dealt = [order[starts[k] : starts[k + 1]] for k in range(n_workers)]
+    if partition == "contiguous":
+        dealt = [shuffled(rows, seed, k, EPOCH) for k, rows in enumerate(dealt)]
+    return dealt
+
+
+class Visits:
+    """Row of visit v (from 0) of worker k."""
+
+    def __init__(self, n, n_workers, *, sampling, partition, seed):
+        self.n, self.sampling, self.partition, self.seed = n, sampling, partition, seed
+        self.whole = sampling == "replacement" and partition == "iid"
+        self.shards = None if self.whole else shards(n, n_workers, partition, seed)
+        self.epochs = {}
+
+    def __call__(self, k, v):
+        if self.whole:
+            return draw(self.seed, k, ROW, v) * self.n >> 64
+        shard = self.shards[k]
+        if self.sampling == "replacement":
+            return shard[draw(self.seed, k, ROW, v) * len(shard) >> 64]
+        epoch, at = divmod(v, len(shard))
+        if epoch == 0:
+            return shard[at]
+        if (k, epoch) not in self.epochs:
+            self.epochs[k, epoch] = shuffled(shard, self.seed, k, EPOCH + epoch)
+        return self.epochs[k, epoch][at]
+
+
+def exp(x):
+    """The kernels' exp of a one-element array, float32 or float64."""
+    if x.dtype == np.float32:
+        f = np.float32
+        x = np.minimum(np.maximum(x, f(-87)), f(87))
+        shifted = x * f(float.fromhex("0x1.715476p+0")) + f(12582912)
+        k = shifted - f(12582912)
+        r = (x - k * f(float.fromhex("0x1.62ep-1"))) - k * f(float.fromhex("0x1.0bfbe8p-15"))
+        r2 = r * r
+        low = f(0.5) + f(float.fromhex("0x1.5554dcp-3")) * r
+        high = f(float.fromhex("0x1.55551ap-5")) + f(float.fromhex("0x1.120ba2p-7")) * r
+        q = low + r2 * (high + r2 * f(float.fromhex("0x1.6d113cp-10")))
+        p = (f(1) + r) + r2 * q
+        return p * ((shifted.view(np.uint32) + np.uint32(127)) << np.uint32(23)).view(np.float32)
+    x = np.minimum(np.maximum(x, -708.0), 708.0)
+    shifted = x * float.fromhex("0x1.71547652b82fep+0") + 6755399441055744.0
+    k = shifted - 6755399441055744.0
+    r = (x - k * float.fromhex("0x1.62e42feep-1")) - k * float.fromhex("0x1.a39ef35793c76p-33")
+    r2 = r * r
+    r4 = r2 * r2
+    factorial = [float(np.prod(np.arange(1, i + 1, dtype=np.float64))) for i in range(14)]
+    c = {i: 1.0 / factorial[i] + r * (1.0 / factorial[i + 1]) for i in range(2, 13, 2)}
+    tail = (c[8] + r2 * c[10]) + r4 * c[12]
+    p = (1.0 + r) + r2 * (c[2] + r2 * ((c[4] + r2 * c[6]) + r4 * tail))
+    return p * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
+
+
+def dloss(loss, z, y):
+    """Derivative of the loss, one-element arrays of the run's dtype."""
+    if loss == "squared":
+        return z - y
+    return -y / (z.dtype.type(1) + exp(y * z))
+
+
+def dot(x, w):
+    """<x, w> in lanes, folded in halves; the intercept's 1 is already in x."""
+    lanes = LANES[x.dtype]
+    padded = -(-x.size // lanes) * lanes
+    xs, ws = np.zeros(padded, x.dtype), np.zeros(padded, x.dtype)
+    xs[: x.size], ws[: w.size] = x, w
+    acc = np.zeros(lanes, x.dtype)
+    for at in range(0, padded, lanes):
+        acc = acc + xs[at : at + lanes] * ws[at : at + lanes]
+    while acc.size > 1:
+        half = acc.size // 2
+        acc = acc[:half] + acc[half:]
+    return acc
+
+
+def mean(W, weights):
+    """Worker 0 first, in float64, rounded once."""
+    total = np.zeros(W.shape[1])
+    for k in range(W.shape[0]):
+        total = total + weights[k] * W[k].astype(np.float64)
+    return total.astype(W.dtype)
+
+
+class Twin:
+    """A run of the exact twin; `step()` advances all workers, `average()` ends a round."""
+
+    def __init__(self, X, y, *, loss, l2=0.0, sample_weight=None, intercept=False, n_workers, seed=0,
+                 batch_size=1, sampling="reshuffle", partition="iid", weights=None, w0=None):  # fmt: skip
+        ones = np.ones((X.shape[0], int(intercept)), X.dtype)
+        self.X = np.concatenate([X, ones], axis=1)
+        self.y, self.s = y.astype(X.dtype), sample_weight
+        self.loss, self.l2, self.b = loss, l2, batch_size
+        self.visits = Visits(X.shape[0], n_workers, sampling=sampling, partition=partition, seed=seed)
+        self.weights = np.full(n_workers, 1.0 / n_workers) if weights is None else np.asarray(weights)
+        self.penalised = np.ones(self.X.shape[1], X.dtype)
+        if intercept:
+            self.penalised[-1] = 0
+        self.W = np.zeros((n_workers, self.X.shape[1]), X.dtype)
+        if w0 is not None:
+            self.W[:] = w0
+        self.sum = np.zeros_like(self.W)
+        self.sum64 = np.zeros(self.W.shape)
+        self.t = 0
+
+    def step(self, eta, alpha=None):
+        T = self.X.dtype.type
+        each = T(eta / self.b) if self.b > 1 else T(eta)
+        for k, w in enumerate(self.W):
+            update = (T(eta * self.l2) * self.penalised) * w
+            for j in range(self.b):
+                row = self.visits(k, self.t * self.b + j)
+                g = dloss(self.loss, dot(self.X[row], w), self.y[row : row + 1])
+                if self.s is not None:
+                    g = self.s[row] * g
+                update = update + (each * g) * self.X[row]
+            self.W[k] = w - update
+        self.t += 1
+        self.sum += self.W if alpha is None else T(alpha) * self.W
+        if self.X.dtype == np.float64:
+            self.sum64[:] = self.sum
+        elif self.t % 1024 == 0:
+            self.sum64 += self.sum
+            self.sum[:] = 0
+
+    def average(self):
+        self.W[:] = mean(self.W, self.weights)
+
+    def run(self, etas, periods):
+        """Steps with these etas, an averaging after each of the periods (cut at the end)."""
+        ends = set(np.cumsum(periods).tolist()) | {self.t + len(etas)}
+        for eta in etas:
+            self.step(float(eta))
+            if self.t in ends:
+                self.average()
+        return self
+
+    @property
+    def w_bar(self):
+        sums = self.sum64 + self.sum if self.X.dtype == np.float32 else self.sum64
+        total = np.zeros(self.W.shape[1])
+        for k in range(self.W.shape[0]):
+            total = total + self.weights[k] * sums[k]
+        return (total / self.t).astype(self.X.dtype)
