@@ -180,9 +180,7 @@ class Shards:
             np.empty_like(self.y),
             None if self.sample_weight is None else np.empty_like(self.sample_weight),
         )
-        rows = _kernels.Rows(
-            self.X, self.y, self.sample_weight, intercept=False, start=self.start, order=self.order
-        )
+        rows = _kernels.Rows(self.X, self.y, self.sample_weight, intercept=False, start=self.start, order=self.order)
         run_pass(_kernels.Pass(rows, "copy", copies=copies), n_threads)
         self._packed = copies
         self.n_copied_bytes = sum(copy.nbytes for copy in copies if copy is not None)
@@ -226,9 +224,7 @@ def shard_sizes(n_samples: int, n_workers: int) -> np.ndarray:
     return sizes
 
 
-def whole_rows(
-    X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, **options: Any
-) -> _kernels.Rows:
+def whole_rows(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, **options: Any) -> _kernels.Rows:
     """Return all rows as they lie, one shard: for passes over the data and draws from the whole data set."""
     n_workers = options.pop("n_workers", 1)
     start = np.full(n_workers + 1, X.shape[0], dtype=np.int64)

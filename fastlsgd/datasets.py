@@ -233,9 +233,7 @@ def load(name, *, target=None, test_fraction=0.2, seed=0, cache=None, positive=N
     if not Path(name).is_file():
         raise FileNotFoundError(f"no file {name!r}; give the path of a file, or one of {', '.join(_SETS)}")
     if not 0 <= test_fraction < 1:
-        raise ValueError(
-            f"test_fraction must be in [0, 1), got {test_fraction!r}; 0 keeps every row to train"
-        )
+        raise ValueError(f"test_fraction must be in [0, 1), got {test_fraction!r}; 0 keeps every row to train")
     parts = reader(name, target, test_fraction, seed, positive)
     return _dataset(name, parts, f"the file {name}.", positive)
 
@@ -309,9 +307,7 @@ def _dataset(name, parts, source, positive):
     classes, y = parts.classes, [parts.y_train, parts.y_test]
     if not classes:
         if positive is not None:
-            raise ValueError(
-                f"positive={positive!r} needs classes, but {name!r} is a regression set; leave it out"
-            )
+            raise ValueError(f"positive={positive!r} needs classes, but {name!r} is a regression set; leave it out")
         with np.errstate(over="ignore"):  # becomes infinite, and is refused
             task, y = "regression", [part.astype(np.float32) for part in y]
         if not all(np.isfinite(part).all() for part in y):
@@ -507,13 +503,9 @@ def _read_table(path, target, test_fraction, seed, positive):
     else:
         table = _arrow("parquet").read_table(path)
     if len(set(table.column_names)) < len(table.column_names):
-        raise ValueError(
-            f"{path} has two columns of one name; column names must differ, got {table.column_names}"
-        )
+        raise ValueError(f"{path} has two columns of one name; column names must differ, got {table.column_names}")
     if target not in table.column_names:
-        raise ValueError(
-            f"target must be a column of {path}, got {target!r}; its columns are {table.column_names}"
-        )
+        raise ValueError(f"target must be a column of {path}, got {target!r}; its columns are {table.column_names}")
     if table.num_rows == 0:
         raise ValueError(f"{path} has no rows")
     columns = {name: _plain(path, name, table[name]) for name in table.column_names}
@@ -534,9 +526,7 @@ def _plain(path, name, column):
     number = types.is_integer(column.type) or types.is_floating(column.type) or types.is_decimal(column.type)
     string = types.is_string(column.type) or types.is_large_string(column.type)
     if not (number or string or types.is_boolean(column.type) or types.is_null(column.type)):
-        raise ValueError(
-            f"column {name!r} of {path} has type {column.type}; make it numbers or strings, or drop it"
-        )
+        raise ValueError(f"column {name!r} of {path} has type {column.type}; make it numbers or strings, or drop it")
     return column
 
 
@@ -559,9 +549,7 @@ def _refuse_missing(path, columns):
 def _read_npy(path, target, test_fraction, seed, positive):
     table = _numbers(path, _opened(path))
     if table.ndim != 2 or table.shape[1] < 2:
-        raise ValueError(
-            f"{path} must hold an array of shape (n_rows, n_columns >= 2), got shape {table.shape}"
-        )
+        raise ValueError(f"{path} must hold an array of shape (n_rows, n_columns >= 2), got shape {table.shape}")
     n_columns = table.shape[1]
     if isinstance(target, (bool, str)) or target is None or not -n_columns <= int(target) < n_columns:
         raise ValueError(f"target must be a column index from 0 to {n_columns - 1} of {path}, got {target!r}")
@@ -1020,9 +1008,7 @@ def _run(command, folder):
         ) from error
     if done.returncode:
         lines = (done.stdout + done.stderr).strip().splitlines()[-6:]
-        raise RuntimeError(
-            "\n".join([f"{' '.join(command)} failed with exit code {done.returncode}:", *lines])
-        )
+        raise RuntimeError("\n".join([f"{' '.join(command)} failed with exit code {done.returncode}:", *lines]))
 
 
 def _fetch(package, folder):

@@ -58,9 +58,7 @@ class Loss:
         return p * (1.0 - p)
 
     def _evaluate(self, kernel, prediction, target):  # type: ignore[no-untyped-def]
-        z, y = np.broadcast_arrays(
-            np.asarray(prediction, dtype=np.float64), np.asarray(target, dtype=np.float64)
-        )
+        z, y = np.broadcast_arrays(np.asarray(prediction, dtype=np.float64), np.asarray(target, dtype=np.float64))
         out = np.empty(z.shape)
         kernel(
             _kernels.LOSSES.index(self.name),

@@ -214,8 +214,14 @@ class Problem:
             No minimum was found: without l2 a logistic objective on separable data has none.
         """
         if self._optimum is None:
-            self._optimum = self._newton()
-            self._optimum.setflags(write=False)
+            optimum = self._newton()
+            if self._has_no_minimum(optimum):
+                raise ValueError(
+                    "F has no minimum: w separates the two labels, and growing w lowers F for ever; "
+                    "a logistic objective on separable data has none unless l2 > 0 (and there are two labels)"
+                )
+            optimum.setflags(write=False)
+            self._optimum = optimum
         return self._optimum
 
     @property
@@ -227,6 +233,13 @@ class Problem:
         """Return w minus the Newton step at w, float64."""
         _, gradient = self.objective_and_gradient(w)
         return self._iterates(w)[0] - _solve(self.hessian(w), gradient)
+
+    def _has_no_minimum(self, w: Vector) -> bool:
+        """Whether w separates the labels along a direction that nothing penalises."""
+        one_label = self.fit_intercept and bool((self.y == self.y[0]).all())
+        if not self.loss.is_binary or (self.l2 > 0 and not one_label):
+            return False
+        return all((self.y[rows] * (block @ w) > 0).all() for rows, block in self.blocks())
 
     def _newton(self) -> Vector:
         w = np.zeros(self.n_params)
@@ -254,8 +267,8 @@ class Problem:
         if np.linalg.norm(gradient) <= 1e3 * target:
             return w
         raise ValueError(
-            f"no minimum of F found: the gradient's norm is still {np.linalg.norm(gradient):.1e}; "
-            "a logistic objective on separable data has none unless l2 > 0"
+            f"no minimum of F found: the gradient's norm is still {np.linalg.norm(gradient):.1e} after 100 Newton steps; "
+            "scale the columns of X alike, or add l2"
         )
 
     def fingerprint(self) -> str:
@@ -296,9 +309,7 @@ class Problem:
         extras = (", intercept" if self.fit_intercept else "") + (
             ", weighted" if self.sample_weight is not None else ""
         )
-        return (
-            f"Problem({self.n_samples} x {self.n_features} {self.dtype}, {self.loss.name}, l2={self.l2:g}{extras})"
-        )
+        return f"Problem({self.n_samples} x {self.n_features} {self.dtype}, {self.loss.name}, l2={self.l2:g}{extras})"
 
 
 def _added(blocks: np.ndarray) -> Vector:

@@ -25,13 +25,33 @@ MANY = 1 << 16
 class View(Protocol):
     """What a schedule may look at when it is asked: at a round's end, never in between."""
 
-    n_workers: int
-    n_steps: int
-    t: int
-    n_rounds: int
-    # Only for classes with needs_objective = True: F(w) at t = 0 and at every round end
-    # where the schedule was asked, now last.
-    objective: tuple[float, ...]
+    @property
+    def n_workers(self) -> int:
+        """P."""
+        ...
+
+    @property
+    def n_steps(self) -> int:
+        """Local steps asked for, per worker."""
+        ...
+
+    @property
+    def t(self) -> int:
+        """Local steps done."""
+        ...
+
+    @property
+    def n_rounds(self) -> int:
+        """Averagings done."""
+        ...
+
+    @property
+    def objective(self) -> tuple[float, ...]:
+        """F(w) at t = 0 and at every round end where the schedule was asked, now last.
+
+        Empty unless the schedule's class says ``needs_objective = True``.
+        """
+        ...
 
     def eta(self, t: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return the step sizes of the steps t (>= 1)."""

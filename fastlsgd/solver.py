@@ -631,9 +631,7 @@ def _record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
 def _checked_periods(lengths: Any, schedule: Schedule) -> npt.NDArray[np.int64]:
     values = np.atleast_1d(np.asarray(lengths))
     if values.dtype.kind not in "iu" or values.ndim != 1 or values.size == 0 or (values < 1).any():
-        raise ValueError(
-            f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {lengths!r}"
-        )
+        raise ValueError(f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {lengths!r}")
     return np.ascontiguousarray(values, dtype=np.int64)
 
 

@@ -127,9 +127,7 @@ class State:
             clock=self.clock.copy(),
             seconds=self.seconds.copy(),
         )
-        other.padded_sum = (
-            other.padded_sum64 if self.padded_sum is self.padded_sum64 else _copied(self.padded_sum)
-        )
+        other.padded_sum = other.padded_sum64 if self.padded_sum is self.padded_sum64 else _copied(self.padded_sum)
         return other
 
     def restore(self, other: State) -> None:
@@ -163,9 +161,7 @@ class State:
         }
         line = json.dumps(header).encode()
         check = hashlib.sha256(line).digest()
-        _write_atomically(
-            Path(path), MAGIC + struct.pack("<Q", len(line)) + check + line + payload
-        )
+        _write_atomically(Path(path), MAGIC + struct.pack("<Q", len(line)) + check + line + payload)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> State:
@@ -228,8 +224,9 @@ class State:
             at += n_bytes
         if at != len(payload):
             raise CheckpointError("bytes are left over behind its arrays")
-        n_params = int(header["n_params"])
-        W = arrays["W"]
+        n_params, W = int(header["n_params"]), arrays["W"]
+        if W.shape != (header["config"]["n_workers"], n_params) or W.dtype not in (np.float32, np.float64):
+            raise CheckpointError("its iterates have another shape than its header says")
         state = cls.start(header["config"], _Known(header["fingerprint"]), np.zeros(n_params, W.dtype))
         state.W[...] = W
         state.padded_sum64[:, :n_params] = arrays["sum64"]
@@ -258,7 +255,7 @@ def padded_rows(n_rows: int, n_columns: int, dtype: np.dtype) -> np.ndarray:
 
 
 def _copied(rows: np.ndarray) -> np.ndarray:
-    copy = padded_rows(*rows.shape, rows.dtype)
+    copy = padded_rows(rows.shape[0], rows.shape[1], rows.dtype)
     copy[...] = rows
     return copy
 

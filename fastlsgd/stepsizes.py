@@ -103,4 +103,4 @@ class InverseTime:
 
     def __call__(self, t: Steps) -> Etas:
         """Return 1 / (mu (t + t0))."""
-        return 1.0 / (self.mu * (t + self.t0))
+        return 1.0 / (self.mu * (t + self.t0).astype(np.float64))

@@ -145,10 +145,10 @@ class Trace:
             ]
         for record in self.records[len(self._lazy["distance_w"]) :]:
             for name, iterate in (("distance_w", record.w), ("distance_w_bar", record.w_bar)):
-                unknown = optimum is None or iterate is None
-                self._lazy[name].append(
-                    nan if unknown else float(np.linalg.norm(np.asarray(iterate, np.float64) - optimum))
-                )
+                distance = nan
+                if optimum is not None and iterate is not None:
+                    distance = float(np.linalg.norm(iterate.astype(np.float64) - optimum))
+                self._lazy[name].append(distance)
 
     def __repr__(self) -> str:
         if not self.records:

@@ -300,10 +300,10 @@ cdef class Slices:
             return
         slot = self.next_slot   # under the GIL: no two helpers get the same
         self.next_slot = slot + 1
-        if slot < self.n_threads:
-            with nogil:
+        with nogil:   # leave before the GIL is asked for again: the owner waits for it
+            if slot < self.n_threads:
                 self._work(slot)
-        fl_leave(&self.c.gate)
+            fl_leave(&self.c.gate)
 
     cdef void _work(self, int64_t slot) noexcept nogil:
         cdef fl_scratch scratch
@@ -377,27 +377,20 @@ cdef class Pass:
         fl_gate_init(&self.c.gate)
         fl_pass_open(&self.c)
 
-    cdef int _work(self) except -1:
-        cdef double[::1] work = np.zeros(self.work_doubles)
-        with nogil:
-            fl_pass_work(&self.c, &work[0])
-        return 0
-
     def help(self):
         """Take part; for helper threads."""
+        cdef double[::1] work = np.zeros(self.work_doubles)
         if fl_enter(&self.c.gate):
-            try:
-                self._work()
-            finally:
+            with nogil:
+                fl_pass_work(&self.c, &work[0])
                 fl_leave(&self.c.gate)
 
     def finish(self):
         """Work until no block is left and no helper is inside; return the blocks' results, a row each."""
-        try:
-            self._work()
-        finally:
-            with nogil:
-                fl_close_and_wait(&self.c.gate)
+        cdef double[::1] work = np.zeros(self.work_doubles)
+        with nogil:
+            fl_pass_work(&self.c, &work[0])
+            fl_close_and_wait(&self.c.gate)
         return self.out
 
 

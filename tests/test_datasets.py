@@ -118,9 +118,7 @@ def test_dictionary_columns_of_parquet_are_read_as_their_strings(tmp_path):
     pq.write_table(table, tmp_path / "plain.parquet")
     table = table.set_column(1, "city", table["city"].dictionary_encode())
     pq.write_table(table, tmp_path / "dictionary.parquet")
-    plain, encoded = (
-        datasets.load(tmp_path / f"{n}.parquet", target="price") for n in ("plain", "dictionary")
-    )
+    plain, encoded = (datasets.load(tmp_path / f"{n}.parquet", target="price") for n in ("plain", "dictionary"))
     assert plain.feature_names == encoded.feature_names
     np.testing.assert_array_equal(plain.X_train, encoded.X_train)
 
@@ -198,9 +196,7 @@ def test_positive_picks_the_label_of_plus_one(tmp_path):
 
 def test_missing_values_are_refused_with_the_columns_and_counts(tmp_path):
     path = write(tmp_path / "m.csv", "a,b,c,y\n1,x,3,1\n,y,4,2\n3,,inf,3\n,z,nan,4\n")
-    with pytest.raises(
-        ValueError, match=r"in 3 of its columns \(how many\): a \(2\), b \(1\), c \(2\); drop"
-    ):
+    with pytest.raises(ValueError, match=r"in 3 of its columns \(how many\): a \(2\), b \(1\), c \(2\); drop"):
         datasets.load(path, target="y")
     path = tmp_path / "m.parquet"
     pq.write_table(pa.table({"a": [1.0, float("nan"), None], "y": [1.0, 2.0, 3.0]}), path)

@@ -185,8 +185,7 @@ def test_threads_change_no_bit_under_load():
     try:
         results: list = []
         threads = [
-            threading.Thread(target=lambda: results.append(solve(problem, n_threads=4, **options)))
-            for _ in range(4)
+            threading.Thread(target=lambda: results.append(solve(problem, n_threads=4, **options))) for _ in range(4)
         ]
         for thread in threads:
             thread.start()

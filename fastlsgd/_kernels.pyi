@@ -1,0 +1,92 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+LOSSES: tuple[str, ...]
+PAD: int
+FLUSH: int
+MAX_THREADS: int
+
+def isas() -> list[str]: ...
+def isa() -> str: ...
+def use_isa(name: str) -> None: ...
+def philox(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
+def draw(seed: int, k: int, t: int) -> int: ...
+def exp(x: np.ndarray, out: np.ndarray) -> None: ...
+def expf(x: np.ndarray, out: np.ndarray) -> None: ...
+def log(x: np.ndarray, out: np.ndarray) -> None: ...
+def log1p(x: np.ndarray, out: np.ndarray) -> None: ...
+def inverse_power(t: np.ndarray, alpha: float, out: np.ndarray) -> None: ...
+def loss(which: int, z: np.ndarray, y: np.ndarray, out: np.ndarray) -> None: ...
+def dloss(which: int, z: np.ndarray, y: np.ndarray, out: np.ndarray) -> None: ...
+def deal(order: np.ndarray, seed: int) -> None: ...
+def shuffle_shard(order: np.ndarray, seed: int, k: int, epoch: int) -> None: ...
+
+class Rows:
+    dtype: Any
+    def __init__(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        s: np.ndarray | None,
+        *,
+        intercept: bool,
+        start: np.ndarray,
+        order: np.ndarray | None,
+        sampling: str = ...,
+        whole: bool = ...,
+        seed: int = ...,
+        n_visits: int = ...,
+    ) -> None: ...
+    def visited(self, k: int, first: int, n: int) -> np.ndarray: ...
+
+class Slices:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        loss: str,
+        l2: float,
+        batch_size: int,
+        W: np.ndarray,
+        spare: np.ndarray,
+        sum: np.ndarray,
+        sum64: np.ndarray,
+        weights: np.ndarray,
+        clock: np.ndarray,
+        seconds: np.ndarray,
+        n_threads: int,
+    ) -> None: ...
+    def run(
+        self,
+        periods: np.ndarray,
+        eta: np.ndarray,
+        alpha: np.ndarray | None,
+        *,
+        average: bool,
+        timing: bool,
+        want_consensus: bool,
+        share: Callable[[Slices], None],
+    ) -> int: ...
+    def help(self) -> None: ...
+    @property
+    def consensus(self) -> float: ...
+
+class Pass:
+    out: np.ndarray
+    def __init__(
+        self,
+        rows: Rows,
+        kind: str,
+        *,
+        loss: str = ...,
+        w: np.ndarray | None = ...,
+        copies: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = ...,
+    ) -> None: ...
+    def help(self) -> None: ...
+    def finish(self) -> np.ndarray: ...
+
+def add_blocks(blocks: np.ndarray, out: np.ndarray) -> None: ...
+def mean_of_workers(W: np.ndarray, weights: np.ndarray, n_params: int, out: np.ndarray) -> None: ...
+def aligned(n_bytes: int) -> np.ndarray: ...

@@ -1,0 +1,299 @@
+"""Baselines: what local SGD must be compared with, rounds, bytes and gradients counted by the same rules.
+
+A round is one message to and from every worker, all-reduced; its bytes are 2 n_workers x numbers x itemsize, 0
+for one worker, as in the ledger of ``local_sgd``.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .problem import Problem
+from .schedules import MiniBatch, OneShot
+from .solver import Result, local_sgd
+from .stepsizes import Constant
+from .trace import Trace
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineResult:
+    """What a baseline found and what it cost.
+
+    Attributes
+    ----------
+    name : str
+    w : ndarray, shape (n_params,)
+        The answer; of the stochastic ones the average over the run, ``w_bar``.
+    n_rounds : int
+        Messages all-reduced; 0 for one worker, who talks to nobody.
+    n_passes : float
+        Gradients divided by rows: passes over the data, in all workers together.
+    n_gradients, n_bytes : int
+        Gradients of single rows; bytes sent and received by all workers.
+    wall_s : float
+        Seconds of the whole call.
+    objectives : tuple of float
+        L-BFGS: F at every evaluation, in order. Else empty.
+    traces : tuple of Trace
+        The ledgers of the runs it is made of. Empty for deterministic ones.
+    """
+
+    name: str
+    w: np.ndarray
+    n_rounds: int
+    n_passes: float
+    n_gradients: int
+    n_bytes: int
+    wall_s: float
+    objectives: tuple[float, ...] = ()
+    traces: tuple[Trace, ...] = ()
+
+
+def allreduce_bytes(n_workers: int, n_numbers: int, itemsize: int = 8) -> int:
+    """Return the bytes of one all-reduce, sent and received by all workers; 0 for one worker."""
+    return 0 if n_workers == 1 else 2 * n_workers * n_numbers * itemsize
+
+
+# ---- deterministic ----
+
+
+class _Reached(Exception):  # noqa: N818 - a way out of SciPy's loop, not an error
+    """The target is reached."""
+
+
+def lbfgs(
+    problem: Problem,
+    n_workers: int = 8,
+    target: float | None = None,
+    tolerance: float = 1e-9,
+    *,
+    f_star: float | None = None,
+    max_passes: int = 1000,
+) -> BaselineResult:
+    """Minimise F by SciPy's L-BFGS-B from zero; every evaluation is one pass and one all-reduced message.
+
+    The message is the gradient and the value, n_params + 1 float64 numbers, so every worker takes the same
+    step by itself.
+
+    Parameters
+    ----------
+    problem : Problem
+    n_workers : int
+        Among whom the rows lie; only n_bytes depends on it.
+    target : float or None
+        Stop at the first evaluation whose excess objective F(w) - f_star is not above it.
+    tolerance : float
+        Without a target reached: stop when no component of the gradient is larger (SciPy's gtol).
+    f_star : float or None
+        The minimum of F; None computes it from ``problem.optimum()`` if there is a target.
+    max_passes : int
+        At most so many evaluations, but for those of a last line search.
+
+    Returns
+    -------
+    BaselineResult
+        ``w`` is the iterate of the lowest objective seen, ``objectives`` all that were evaluated.
+
+    Raises
+    ------
+    ValueError
+        A target that is not positive.
+    """
+    from scipy import optimize  # a tenth of a second to import
+
+    if target is not None and not target > 0:
+        raise ValueError(f"target must be a positive excess objective or None, got {target!r}")
+    if target is not None and f_star is None:
+        f_star = float(problem.objective(problem.optimum()))
+    objectives: list[float] = []
+    lowest = np.zeros(problem.n_params)
+
+    def evaluate(w: Vector) -> tuple[float, Vector]:
+        value, gradient = problem.objective_and_gradient(w)
+        if not objectives or value < min(objectives):
+            lowest[:] = w
+        objectives.append(value)
+        if target is not None and f_star is not None and value - f_star <= target:
+            raise _Reached
+        return value, gradient
+
+    started = time.perf_counter()
+    try:
+        optimize.minimize(
+            evaluate,
+            np.zeros(problem.n_params),
+            jac=True,
+            method="L-BFGS-B",
+            # ftol 0: progress too small to see in F is not yet convergence of the gradient.
+            options={"gtol": tolerance, "ftol": 0.0, "maxfun": max_passes, "maxiter": max_passes},
+        )
+    except _Reached:
+        pass
+    n_passes = len(objectives)
+    return BaselineResult(
+        name="L-BFGS",
+        w=lowest,
+        n_rounds=n_passes,
+        n_passes=n_passes,
+        n_gradients=n_passes * problem.n_samples,
+        n_bytes=n_passes * allreduce_bytes(n_workers, problem.n_params + 1),
+        wall_s=time.perf_counter() - started,
+        objectives=tuple(objectives),
+    )
+
+
+def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> BaselineResult:
+    """Take one Newton step from w: one pass, and one message of a Hessian and a gradient (d^2 + d float64 numbers).
+
+    The costs are those of the step alone, without what found w.
+
+    Raises
+    ------
+    ValueError
+        More than 5,000 parameters (``Problem.hessian``).
+    """
+    started = time.perf_counter()
+    stepped = problem.newton_step(w)
+    return BaselineResult(
+        name="one Newton step",
+        w=stepped,
+        n_rounds=1,
+        n_passes=1,
+        n_gradients=problem.n_samples,
+        n_bytes=allreduce_bytes(n_workers, problem.n_params**2 + problem.n_params),
+        wall_s=time.perf_counter() - started,
+    )
+
+
+# ---- stochastic: local_sgd with other arguments ----
+
+
+def large_minibatch_options(period: int, n_steps: int, batch_size: int = 1) -> dict[str, Any]:
+    """Return the options of ``local_sgd`` for a mini-batch with the rounds and gradients of a period.
+
+    One step on period x batch_size rows a worker takes the place of a round: n_steps // period steps (at
+    least one; a period beyond n_steps counts as n_steps).
+    """
+    if isinstance(period, bool) or not isinstance(period, (int, np.integer)) or period < 1:
+        raise ValueError(f"period must be an int >= 1, got {period!r}")
+    period = min(int(period), n_steps)
+    return {"schedule": MiniBatch(), "batch_size": period * batch_size, "n_steps": n_steps // period}
+
+
+def large_minibatch(
+    problem: Problem, *, period: int, n_steps: int, n_workers: int = 8, batch_size: int = 1, **options: Any
+) -> BaselineResult:
+    """Run mini-batch averaging with a batch so large that rounds and gradients equal those of local SGD.
+
+    The baseline of Woodworth, Patel et al. (ICML 2020; recalled): where rounds are what costs, one may as well
+    spend the period's gradients on one better step.
+
+    Parameters
+    ----------
+    period, n_steps, n_workers, batch_size : int
+        Of the local SGD to be matched.
+    **options
+        Further ones of ``local_sgd``: step_size, sampling, seed, n_threads, ...
+    """
+    matched = large_minibatch_options(period, n_steps, batch_size)
+    result, wall_s = _timed(problem, n_workers=n_workers, **matched, **options)
+    return _stochastic(f"large mini-batch, rounds of period {period}", problem, result, wall_s, n_workers, matched)
+
+
+def one_worker_options(n_workers: int, n_steps: int) -> dict[str, Any]:
+    """Return the options of ``local_sgd`` for one worker who takes the steps of all."""
+    return {"schedule": OneShot(), "n_workers": 1, "n_steps": n_workers * n_steps}
+
+
+def one_worker(
+    problem: Problem, *, n_steps: int, n_workers: int = 8, batch_size: int = 1, **options: Any
+) -> BaselineResult:
+    """Run serial SGD with the gradients of n_workers workers, n_workers x n_steps steps: no communication at all.
+
+    Parameters
+    ----------
+    n_steps, n_workers, batch_size : int
+        Of the local SGD to be matched.
+    **options
+        Further ones of ``local_sgd``: step_size, sampling, seed, ...
+    """
+    matched = one_worker_options(n_workers, n_steps)
+    result, wall_s = _timed(problem, batch_size=batch_size, **matched, **options)
+    return _stochastic("one worker", problem, result, wall_s, 1, {**matched, "batch_size": batch_size})
+
+
+def extrapolate(at_eta: npt.ArrayLike, at_twice_eta: npt.ArrayLike) -> Vector:
+    """Return 2 w_bar(eta) - w_bar(2 eta), in which a bias proportional to the step size cancels."""
+    return 2.0 * np.asarray(at_eta, dtype=np.float64) - np.asarray(at_twice_eta, dtype=np.float64)
+
+
+def richardson(
+    problem: Problem, *, eta: float, n_steps: int, n_workers: int = 8, batch_size: int = 1, **options: Any
+) -> BaselineResult:
+    """Run one-shot averaging at the constant steps eta and 2 eta on the same samples, and extrapolate to 0.
+
+    The bias of one-shot averaging is that of one worker, O(eta), whatever n_workers; 2 w_bar(eta) - w_bar(2 eta)
+    removes its first order (Richardson-Romberg; Dieuleveut, Durmus and Bach 2020, recalled). Equal samples, by
+    equal seeds, keep the variance where it was. Twice the gradients; both vectors go in one message.
+
+    Parameters
+    ----------
+    eta : float
+        The smaller of the two steps; 2 eta has to be stable.
+    n_steps, n_workers, batch_size : int
+        Of each of the two runs.
+    **options
+        Further ones of ``local_sgd``: sampling, seed, n_threads, ...
+
+    Raises
+    ------
+    Diverged
+        2 eta is too large.
+    """
+    options = {"schedule": OneShot(), "n_steps": n_steps, "batch_size": batch_size, **options}
+    first, first_s = _timed(problem, n_workers=n_workers, step_size=Constant(eta), **options)
+    second, second_s = _timed(problem, n_workers=n_workers, step_size=Constant(2 * eta), **options)
+    n_gradients = 2 * n_workers * n_steps * batch_size
+    return BaselineResult(
+        name="one-shot, Richardson",
+        w=extrapolate(_w_bar(first), _w_bar(second)),
+        n_rounds=1,
+        n_passes=n_gradients / problem.n_samples,
+        n_gradients=n_gradients,
+        n_bytes=allreduce_bytes(n_workers, 2 * problem.n_params, problem.dtype.itemsize),
+        wall_s=first_s + second_s,
+        traces=(first.trace, second.trace),
+    )
+
+
+def _timed(problem: Problem, **options: Any) -> tuple[Result, float]:
+    started = time.perf_counter()
+    return local_sgd(problem, **options), time.perf_counter() - started
+
+
+def _w_bar(result: Result) -> np.ndarray:
+    return result.w if result.w_bar is None else result.w_bar
+
+
+def _stochastic(
+    name: str, problem: Problem, result: Result, wall_s: float, n_workers: int, ran: dict[str, Any]
+) -> BaselineResult:
+    n_gradients = result.state.t * n_workers * ran["batch_size"]
+    n_rounds = 0 if n_workers == 1 else result.state.n_rounds
+    return BaselineResult(
+        name=name,
+        w=_w_bar(result),
+        n_rounds=n_rounds,
+        n_passes=n_gradients / problem.n_samples,
+        n_gradients=n_gradients,
+        n_bytes=n_rounds * allreduce_bytes(n_workers, problem.n_params, problem.dtype.itemsize),
+        wall_s=wall_s,
+        traces=(result.trace,),
+    )

@@ -1,0 +1,683 @@
+"""A comparison in words: header lines, one table, one sentence.
+
+Works on any object with the attributes of ``experiments.Comparison``. The sentence is chosen by a list of
+rules, first to hold wins; every rule is a pure function and never claims more than the intervals allow.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+REFERENCE = "mini-batch averaging"
+LARGE_BATCH = re.compile(r"large mini-batch, rounds of (.+)")
+
+# "As good" is within ten percent: a tenth of the excess objective is far below what any test set can see.
+AS_GOOD = 1.1
+# A second-order method must win by this much before it is worth d^2 floats and a pass of its own.
+FAR_BETTER = 10.0
+# An excess of a few floors still drowns in the sampling noise of the test metric.
+NEAR_FLOOR = 3.0
+# A ratio that changes by this factor between the common and the own step misleads.
+MISLEADS = 2.0
+
+# Below NARROW columns no figure of speed fits, below WIDE intervals are given as +- percent.
+NARROW, WIDE = 100, 118
+
+
+# ---- numbers ----
+
+
+def sig(value: float, digits: int = 2) -> str:
+    """Return the value with that many significant digits: 0.069, 4.1e-5, 2,100.
+
+    >>> sig(0.0694), sig(4.13e-5), sig(2123.0), sig(float("nan"))
+    ('0.069', '4.1e-5', '2,100', '-')
+    """
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value) or value == 0:
+        return f"{value:g}"
+    exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
+    if not -4 < exponent < 7:
+        return _short(f"{value:.{digits - 1}e}")
+    rounded = round(value, digits - 1 - exponent)
+    return f"{rounded:,.{max(0, digits - 1 - exponent)}f}"
+
+
+def _short(scientific: str) -> str:
+    mantissa, exponent = scientific.split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def plain(value: float) -> str:
+    """Return a number the user has set, in the fewest digits: 1e-4, 0.069, 1."""
+    text = f"{value:.6g}"
+    if "e" in text or (value and abs(value) < 1e-3):
+        mantissa, exponent = f"{value:.5e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return text
+
+
+def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """Return the value and its interval, the exponent written once: 4.1 [3.9, 4.3]e-5.
+
+    >>> interval(4.1e-5, 3.94e-5, 4.31e-5), interval(1.06, 1.01, 1.12)
+    ('4.1 [3.9, 4.3]e-5', '1.06 [1.01, 1.12]')
+    """
+    if not math.isfinite(mean) or math.isnan(low) or math.isnan(high) or low == high:
+        return sig(mean, digits)
+    exponent = math.floor(math.log10(abs(mean))) if mean else 0
+    if -1 <= exponent <= 3:
+        decimals = max(0, digits - exponent) if exponent <= 1 else 0
+        return f"{mean:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
+    scale, decimals = 10.0**-exponent, digits - 1
+    mantissas = [f"{value * scale:.{decimals}f}" for value in (mean, low, high)]
+    return f"{mantissas[0]} [{mantissas[1]}, {mantissas[2]}]e{exponent}"
+
+
+def plus_minus(mean: float, low: float, high: float, digits: int = 2) -> str:
+    """Return the value and half the width of its interval in percent: 4.1e-5 ±5%."""
+    if not math.isfinite(mean) or not high - low > 0 or mean <= 0:
+        return sig(mean, digits)
+    return f"{sig(mean, digits)} ±{sig(50 * (high - low) / mean, 1)}%"
+
+
+def human_bytes(n_bytes: float) -> str:
+    """Return bytes in the largest unit that leaves a number of at least one.
+
+    >>> human_bytes(0), human_bytes(3712), human_bytes(486_000_000)
+    ('0', '3.7 kB', '486 MB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes:.0f}" if n_bytes < 1 else f"{n_bytes:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB", "PB"):
+        n_bytes /= 1000
+        if n_bytes < 999.5 or unit == "PB":
+            break
+    return f"{n_bytes:.1f} {unit}" if n_bytes < 9.95 else f"{n_bytes:,.0f} {unit}"
+
+
+def _rate(per_second: float) -> str:
+    if not math.isfinite(per_second):
+        return "-"
+    if per_second >= 1e6:
+        return f"{sig(per_second / 1e6)}M"
+    return f"{sig(per_second / 1e3)}k" if per_second >= 1e3 else sig(per_second)
+
+
+def _rounds(n: int) -> str:
+    return "1 round" if n == 1 else f"{n:,} rounds"
+
+
+# ---- the table ----
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    cell: Callable[[Any], str]
+    justify: str = "right"
+    widest: int = NARROW  # shown in terminals of at least this many columns
+
+
+def short_name(method: str) -> str:
+    """Return the method's name as the table has it: at most 22 characters, explained below the table."""
+    match = LARGE_BATCH.fullmatch(method)
+    return f"large mini-batch ({match[1].removeprefix('period ')})" if match else method
+
+
+def by_method(rows: Iterable[Any]) -> list[Any]:
+    """Return the rows in reading order: schedules, then baselines; a method's common and own rows together."""
+    rows = list(rows)
+    first = {row.method: i for i, row in reversed(list(enumerate(rows)))}
+    steps = {"common": 0, "own": 1, "none": 2}
+    return sorted(rows, key=lambda row: (row.kind != "schedule", first[row.method], steps.get(row.step, 3)))
+
+
+def _step_cell(row: Any) -> str:
+    return "-" if row.step == "none" else f"{row.step} {sig(row.eta)}"
+
+
+def _columns(comparison: Any, width: int) -> list[_Column]:
+    spans = [getattr(row, f"{part}_s") for row in comparison.rows for part in ("compute", "wait", "average")]
+    in_seconds = max([span for span in spans if math.isfinite(span)], default=0.0) >= 10.0
+    unit, scale = ("s", 1.0) if in_seconds else ("ms", 1e3)
+    digits = 3 if width >= 140 else 2
+
+    def seconds(name: str) -> Callable[[Any], str]:
+        def cell(row: Any) -> str:
+            value = getattr(row, name) * scale
+            return "-" if math.isnan(value) else f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+        return cell
+
+    spread = plus_minus if width < WIDE else interval
+    columns = [
+        _Column("method", lambda row: short_name(row.method), "left", 0),
+        _Column("step", _step_cell, "left", 0),
+        _Column("rounds", lambda row: f"{row.n_rounds:,}", "right", 0),
+        _Column("bytes", lambda row: human_bytes(row.n_bytes), "right", 0),
+        _Column("gradients\nper s" if width >= WIDE + 4 else "grads\nper s", lambda row: _rate(row.gradients_per_s)),
+        _Column(f"comp.\n{unit}", seconds("compute_s")),
+        _Column(f"wait\n{unit}", seconds("wait_s")),
+        _Column(f"avg.\n{unit}", seconds("average_s")),
+        _Column(
+            "excess objective\nof w_bar" if spread is interval else "excess\nof w_bar",
+            lambda row: spread(row.excess_mean, row.excess_low, row.excess_high, digits),
+            "left",
+            0,
+        ),
+        _Column(
+            "ratio to mini-\nbatch averaging" if spread is interval else "ratio to\nmini-batch",
+            lambda row: spread(row.ratio, row.ratio_low, row.ratio_high, 2),
+            "left",
+            0,
+        ),
+    ]
+    metric = comparison.facts.get("metric", "")
+    if metric:
+        columns.append(
+            _Column(
+                f"test\n{metric}",
+                lambda row: "-" if math.isnan(row.test_metric) else f"{row.test_metric:.4f}",
+                widest=0,
+            )
+        )
+    return [column for column in columns if width >= column.widest]
+
+
+def table(comparison: Any, width: int = 120) -> Table:
+    """Lay the comparison out as one table: a row a method and step, schedules first.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Or any object with ``rows`` and ``facts`` like it.
+    width : int
+        Columns of the terminal. From 118 on intervals are written out; below, as +- percent; below 100 the
+        speeds are left out. At least 80 are needed. Nothing is ever cut off with an ellipsis.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    from rich import box
+    from rich.table import Table
+
+    shown = _columns(comparison, width)
+    out = Table(
+        box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False, caption=_caption(comparison, width)
+    )
+    out.caption_justify, out.caption_style = "left", "dim"
+    for i, column in enumerate(shown):
+        # The name is the only cell that may wrap: numbers that wrap cannot be read.
+        wraps = i == 0
+        out.add_column(column.title, justify=column.justify, no_wrap=not wraps, vertical="top", overflow="fold")  # type: ignore[arg-type]
+    kind = None
+    for row in by_method(comparison.rows):
+        if kind is not None and row.kind != kind:
+            out.add_section()
+        kind = row.kind
+        out.add_row(*(column.cell(row) for column in shown), style="dim" if row.step == "common" else None)
+    return out
+
+
+def _caption(comparison: Any, width: int) -> str:
+    words = [
+        "excess: F(w_bar) - F(w*), mean over replicates"
+        + (" and 95% interval" if width >= WIDE else " ± half of its 95% interval")
+        + "; the ratio is to mini-batch averaging at the same kind of step"
+    ]
+    if width >= NARROW:
+        words.append("comp., wait, avg.: computing, waiting for other threads, averaging (means over threads)")
+    else:
+        words.append("speeds are shown from 100 columns on, and are in the parquet file")
+    if any(LARGE_BATCH.fullmatch(row.method) for row in comparison.rows):
+        words.append("large mini-batch (16): rounds and gradients of period 16")
+    return "\n".join(words)
+
+
+def header(comparison: Any) -> list[str]:
+    """Return the lines above the table: what was compared, the constants of the problem, what the numbers are."""
+    facts = comparison.facts
+    intercept = " + intercept" if facts.get("fit_intercept") else ""
+    sampling = {"replacement": "with replacement", "reshuffle": "reshuffled"}.get(
+        facts["sampling"], facts["sampling"]
+    )
+    n_gradients = facts["n_workers"] * facts["n_steps"]
+    lines = [
+        f"{facts.get('name') or 'data'}: {facts['n_samples']:,} rows x {facts['n_features']:,} features{intercept}, "
+        f"{facts.get('dtype', '')}, {facts['loss']} loss, l2 {plain(facts['l2'])}",
+        f"P = {facts['n_workers']} workers, {facts['n_steps']:,} steps each ({plain(facts['n_passes'])} passes, {sampling}: "
+        f"{n_gradients:,} gradients), {facts['replicates']} replicates from seed {facts['seed']}, "
+        f"{facts['n_threads']} thread{'' if facts['n_threads'] == 1 else 's'}",
+        f"mu {sig(facts['mu'])}, mu_eff {sig(facts['mu_eff'])}, safe step {sig(facts['safe_step'])}, step bound "
+        f"{sig(facts['step_bound'])}; statistical floor {sig(facts['floor'])}: below it, differences are sampling noise",
+        f"common step: {_common_step(comparison)}, the same for every schedule; own step: the best of a factor-2 grid, "
+        "chosen on other seeds",
+    ]
+    if facts.get("metric"):
+        lines.append(
+            f"at the optimum: F {sig(facts['f_star'], 5)}, test {facts['metric']} {facts['test_metric_at_optimum']:.4f} "
+            f"(standard error {sig(facts['test_metric_se'])})"
+        )
+    return lines
+
+
+def _common_step(comparison: Any) -> str:
+    etas = [row.eta for row in comparison.rows if row.step == "common" and math.isfinite(row.eta)]
+    if not etas:
+        return "none"
+    # The large mini-batches have a common step of their own; that of the schedules comes first.
+    return sig(etas[0])
+
+
+# ---- the sentence ----
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison means for its user.
+
+    Attributes
+    ----------
+    key : str
+        The rule that was chosen: one of the keys of ``RULES``, a stable name.
+    sentence : str
+        One sentence: the main finding and, after a semicolon, the caveat that matters most.
+    caveat : str
+        The key of the second clause; empty without one.
+    """
+
+    key: str
+    sentence: str
+    caveat: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A comparison as the rules read it: every method at its own step."""
+
+    reference: Any  # the row of mini-batch averaging, or None
+    schedules: tuple[Any, ...]  # the other schedules
+    baselines: dict[str, Any]
+    common: dict[str, Any]  # schedules at the common step
+    floor: float
+    metric: str
+    metric_se: float
+    replicates: int
+    all_schedules: tuple[Any, ...] = field(default=())
+
+    @classmethod
+    def of(cls, comparison: Any) -> Case:
+        """Sort the rows of a comparison."""
+        facts = comparison.facts
+        own = tuple(row for row in comparison.rows if row.kind == "schedule" and row.step == "own")
+        floor = float(facts.get("floor", math.nan))
+        return cls(
+            reference=next((row for row in own if row.method == REFERENCE), None),
+            schedules=tuple(row for row in own if row.method != REFERENCE),
+            baselines={row.method: row for row in comparison.rows if row.kind == "baseline" and row.step != "common"},
+            common={row.method: row for row in comparison.rows if row.kind == "schedule" and row.step == "common"},
+            floor=floor if floor > 0 else math.nan,
+            metric=facts.get("metric", ""),
+            metric_se=float(facts.get("test_metric_se", math.nan)),
+            replicates=int(facts["replicates"]),
+            all_schedules=own,
+        )
+
+    @property
+    def rarest(self) -> Any:
+        """The schedule with the fewest rounds."""
+        return min(self.all_schedules, key=lambda row: row.n_rounds)
+
+
+def versus(row: Any, other: Any) -> tuple[float, float, float]:
+    """Return the ratio of two methods' mean excess and its 95% interval, from their replicates.
+
+    The interval is Welch's on the logarithm of the ratio (delta method, textbook). Runs of the same seed draw the
+    same rows, which is not used: the interval is, if anything, too wide. nan where replicates are missing.
+    """
+    ratio = row.excess_mean / other.excess_mean if other.excess_mean > 0 else math.nan
+    variances, freedoms = [], []
+    for one in (row, other):
+        n = len(one.excess)
+        if n < 2:
+            if one.step != "none":
+                return ratio, math.nan, math.nan
+            continue
+        mean = sum(one.excess) / n
+        square = sum((value - mean) ** 2 for value in one.excess) / (n - 1)
+        variances.append(square / n / mean**2)
+        freedoms.append(n - 1)
+    total = sum(variances)
+    if total == 0 or not ratio > 0:
+        return ratio, ratio, ratio
+    from scipy.special import stdtrit  # not needed by `import fastlsgd`
+
+    freedom = total**2 / sum(v**2 / k for v, k in zip(variances, freedoms, strict=True))
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
+    return ratio, ratio * math.exp(-half), ratio * math.exp(half)
+
+
+def _steps(row: Any, other: Any) -> str:
+    """Name both steps of a ratio."""
+    return f"own steps {sig(row.eta)} and {sig(other.eta)}"
+
+
+def diverged(case: Case) -> str | None:
+    """A schedule has no finite result even at its own step."""
+    bad = [row.method for row in case.all_schedules if not math.isfinite(row.excess_mean)]
+    if not bad:
+        return None
+    return (
+        f"Nothing can be compared yet: {_and(bad)} diverged even at {'their own steps' if len(bad) > 1 else 'its own step'}, "
+        "so scale the columns of X, raise l2 or make the steps smaller"
+    )
+
+
+def unreplicated(case: Case) -> str | None:
+    """Without a reference or without intervals nothing may be claimed."""
+    if case.reference is None or not case.schedules:
+        return "Nothing can be compared: a ratio needs mini-batch averaging and at least one other schedule"
+    if case.replicates < 2 or math.isnan(case.reference.excess_low):
+        return "A single replicate gives no interval, so nothing can be claimed: ask for at least 5 replicates"
+    return None
+
+
+def below_floor(case: Case) -> str | None:
+    """Every schedule at its own step ends within the statistical floor."""
+    if not all(row.excess_high <= case.floor for row in case.all_schedules):
+        return None
+    rarest = case.rarest
+    return (
+        f"Average as rarely as you like: every schedule at its own step ends within the statistical floor "
+        f"({sig(case.floor)}), {rarest.method} with {_rounds(rarest.n_rounds)} too, and differences below it do not "
+        "change predictions"
+    )
+
+
+def second_order(case: Case) -> str | None:
+    """Newton or L-BFGS is at least ten times better than every schedule, in fewer rounds than the best of them."""
+    best = min(case.all_schedules, key=lambda row: row.excess_mean)
+    found = []
+    for name in ("one-shot + Newton step", "L-BFGS"):
+        row = case.baselines.get(name)
+        if row is None or not row.n_rounds < best.n_rounds:
+            continue
+        ceiling = row.excess_mean if math.isnan(row.excess_high) else row.excess_high
+        if ceiling * FAR_BETTER <= min(one.excess_low for one in case.all_schedules):
+            found.append(row)
+    if not found:
+        return None
+    row = min(found, key=lambda one: (one.n_rounds, one.excess_mean))
+    what = {
+        "one-shot + Newton step": f"one-shot averaging (step {sig(row.eta)}) and one Newton step end",
+        "L-BFGS": "L-BFGS (no step to choose) ends",
+    }[row.method]
+    times = best.excess_mean / row.excess_mean if row.excess_mean > 0 else math.inf
+    lower = f"{sig(times)} times lower than" if times < 1e6 else "at the optimum to rounding, unlike"
+    return (
+        f"Local SGD is not the answer here: {what} {lower} the best schedule, {best.method} at its own step "
+        f"{sig(best.eta)}, in {_rounds(row.n_rounds)} instead of {best.n_rounds:,}, unless rows arrive as a stream or "
+        "the Hessian is too large"
+    )
+
+
+def same_predictions(case: Case) -> str | None:
+    """Every schedule is within a few floors, and the test metrics differ by less than its standard error."""
+    if not all(row.excess_high <= NEAR_FLOOR * case.floor for row in case.all_schedules):
+        return None
+    if not case.metric or not _metric_spread(case) <= case.metric_se:
+        return None
+    worst = max(row.excess_mean for row in case.all_schedules)
+    return (
+        f"For predictions average as rarely as you like: every schedule at its own step ends within "
+        f"{_times(worst / case.floor)} the statistical floor ({sig(case.floor)}), and their test {case.metric} "
+        f"differs by {_at_most(_metric_spread(case))} (standard error {sig(case.metric_se)})"
+    )
+
+
+def richardson(case: Case) -> str | None:
+    """Two one-shot runs, extrapolated, are as good as averaging at every step."""
+    row = case.baselines.get("one-shot Richardson")
+    if row is None or not row.ratio_high <= AS_GOOD:
+        return None
+    return (
+        f"One round is enough: one-shot Richardson (twice the gradients) has {_ratio(row)} times the excess of "
+        f"mini-batch averaging with {case.reference.n_rounds:,} ({_steps(row, case.reference)})"
+    )
+
+
+def _pairs(case: Case) -> list[tuple[Any, Any, tuple[float, float, float]]]:
+    """Return (schedule, large mini-batch with its rounds, large over schedule with interval)."""
+    pairs = []
+    for row in case.schedules:
+        large = case.baselines.get(f"large mini-batch, rounds of {row.method}")
+        if large is not None:
+            pairs.append((row, large, versus(large, row)))
+    return pairs
+
+
+def large_batch(case: Case) -> str | None:
+    """At equal rounds a large mini-batch is as good as local SGD, at every period compared."""
+    pairs = _pairs(case)
+    if not pairs or not all(high <= AS_GOOD for *_, (_, _, high) in pairs):
+        return None
+    row, large, ratio = max(pairs, key=lambda pair: pair[2][0])
+    return (
+        f"A large mini-batch does as well with the same rounds and gradients: at the {_rounds(row.n_rounds)} of "
+        f"{row.method} it has {_bracket(ratio)} times the excess of local SGD ({_steps(large, row)})"
+    )
+
+
+def _longest(case: Case) -> Any:
+    good = [row for row in case.schedules if row.n_rounds < case.reference.n_rounds]
+    good = [row for row in good if row.ratio_high <= AS_GOOD or row.excess_high <= case.floor]
+    return min(good, key=lambda row: row.n_rounds, default=None)
+
+
+def period(case: Case) -> str | None:
+    """Some schedule with fewer rounds is as good as mini-batch averaging, or within the floor."""
+    row = _longest(case)
+    if row is None:
+        return None
+    saves = f"{_times(case.reference.n_rounds / row.n_rounds)} fewer rounds than mini-batch averaging"
+    if row.ratio_high <= AS_GOOD:
+        why = f"it has {_ratio(row)} times the excess ({_steps(row, case.reference)})"
+    else:
+        why = (
+            f"it has {_ratio(row)} times the excess ({_steps(row, case.reference)}), which is still within the "
+            f"statistical floor ({sig(case.floor)})"
+        )
+    return f"Use {row.method}, {saves}: {why}"
+
+
+def _dearer(case: Case) -> bool:
+    others = [row for row in case.schedules if row.n_rounds < case.reference.n_rounds]
+    return bool(others) and all(row.ratio_low >= AS_GOOD for row in others)
+
+
+def average_often(case: Case) -> str | None:
+    """Every other schedule costs more than ten percent, and the differences are above the floor."""
+    if not _dearer(case):
+        return None
+    others = [row for row in case.schedules if row.n_rounds < case.reference.n_rounds]
+    least = 0.0 if math.isnan(case.floor) else case.floor
+    if not all(row.excess_low - case.reference.excess_high > least for row in others):
+        return None
+    row = min(others, key=lambda one: one.ratio)
+    above = "" if math.isnan(case.floor) else f" and differs by more than the statistical floor ({sig(case.floor)})"
+    return (
+        f"Average at every step: even the best other schedule, {row.method}, has {_ratio(row)} times the excess of "
+        f"mini-batch averaging ({_steps(row, case.reference)}){above}"
+    )
+
+
+def trade_off(case: Case) -> str | None:
+    """Every other schedule costs more than ten percent, but some differ by less than the floor."""
+    if not _dearer(case):
+        return None
+    small = [row for row in case.schedules if row.excess_high - case.reference.excess_low <= case.floor]
+    small = [row for row in small if row.n_rounds < case.reference.n_rounds]
+    if not small:
+        return None
+    row = min(small, key=lambda one: one.n_rounds)
+    return (
+        f"Fewer rounds cost accuracy that predictions do not see: {row.method} has {_ratio(row)} times the excess of "
+        f"mini-batch averaging ({_steps(row, case.reference)}), a difference below the statistical floor "
+        f"({sig(case.floor)})"
+    )
+
+
+def undecided(case: Case) -> str:
+    """No rule holds: the intervals are too wide."""
+    row = max(case.schedules, key=lambda one: _width(one.ratio_low, one.ratio_high))
+    return (
+        f"These {case.replicates} replicates do not decide: {row.method} has {_ratio(row)} times the excess of "
+        f"mini-batch averaging ({_steps(row, case.reference)}), so ask for more replicates"
+    )
+
+
+RULES: tuple[tuple[str, Callable[[Case], str | None]], ...] = (
+    ("diverged", diverged),
+    ("undecided", unreplicated),
+    ("below-floor", below_floor),
+    ("second-order", second_order),
+    ("same-predictions", same_predictions),
+    ("richardson", richardson),
+    ("large-batch", large_batch),
+    ("period", period),
+    ("average-often", average_often),
+    ("trade-off", trade_off),
+    ("undecided", undecided),
+)
+
+
+# ---- the second clause ----
+
+
+def common_step(case: Case, key: str) -> str | None:
+    """The ratio at the common step is far from the one at own steps, beyond both intervals."""
+    found = []
+    for row in case.schedules:
+        common = case.common.get(row.method)
+        if common is None or not (row.ratio > 0 and math.isfinite(common.ratio) and common.ratio > 0):
+            continue
+        if common.ratio_low > row.ratio_high or common.ratio_high < row.ratio_low:
+            found.append((max(common.ratio / row.ratio, row.ratio / common.ratio), row, common))
+    if not found:
+        return None
+    factor, row, common = max(found, key=lambda item: item[0])
+    if factor < MISLEADS:
+        return None
+    verb = "overstates" if common.ratio > row.ratio else "understates"
+    return (
+        f"the common step {verb} what rare averaging costs: {row.method} has {_times(common.ratio)} the excess of "
+        f"mini-batch averaging at {sig(common.eta)} for both, {_times(row.ratio)} at {_steps(row, case.reference)}"
+    )
+
+
+def near_floor(case: Case, key: str) -> str | None:
+    """The differences between schedules do not change predictions."""
+    if key in ("same-predictions", "below-floor", "trade-off") or same_predictions(case) is None:
+        return None
+    worst = max(row.excess_mean for row in case.all_schedules)
+    return (
+        f"but every schedule at its own step is within {_times(worst / case.floor)} the statistical floor "
+        f"({sig(case.floor)}) and their test {case.metric} differs by {_at_most(_metric_spread(case))} "
+        f"(standard error {sig(case.metric_se)}), so predictions do not change"
+    )
+
+
+def few_rounds(case: Case, key: str) -> str | None:
+    """With few rounds local SGD beats the large mini-batch."""
+    wins = [pair for pair in _pairs(case) if pair[2][1] >= AS_GOOD]
+    if key in ("same-predictions", "below-floor") or not wins:
+        return None
+    row, large, ratio = min(wins, key=lambda pair: pair[0].n_rounds)
+    return (
+        f"with as few as {_rounds(row.n_rounds)} local SGD beats the large mini-batch, which has {_bracket(ratio)} "
+        f"times the excess of {row.method} ({_steps(large, row)})"
+    )
+
+
+def still_period(case: Case, key: str) -> str | None:
+    """The longest good period, where the main finding is another method."""
+    row = _longest(case)
+    if key not in ("second-order", "richardson", "large-batch") or row is None:
+        return None
+    return (
+        f"among schedules, {row.method} saves {_times(case.reference.n_rounds / row.n_rounds)} the rounds of mini-batch "
+        f"averaging at {_ratio(row)} times its excess ({_steps(row, case.reference)})"
+    )
+
+
+CAVEATS: tuple[tuple[str, Callable[[Case, str], str | None]], ...] = (
+    ("common-step", common_step),
+    ("near-floor", near_floor),
+    ("few-rounds", few_rounds),
+    ("period", still_period),
+)
+
+
+def verdict(comparison: Any) -> Verdict:
+    """Choose the one sentence that says what the comparison means for this user.
+
+    The first rule of ``RULES`` that holds gives the main clause, the first of ``CAVEATS`` the second. A ratio always
+    comes with both steps, and holds with its whole 95% interval or is not claimed.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Or any object with ``rows`` and ``facts`` like it.
+
+    Returns
+    -------
+    Verdict
+    """
+    case = Case.of(comparison)
+    key, clause = next((key, text) for key, rule in RULES if (text := rule(case)))
+    if case.reference is None or key in ("diverged", "undecided"):
+        return Verdict(key, clause + ".")
+    caveat, second = next(((name, text) for name, rule in CAVEATS if (text := rule(case, key))), ("", ""))
+    return Verdict(key, f"{clause}; {second}." if second else f"{clause}.", caveat)
+
+
+# ---- words for numbers ----
+
+
+def _times(factor: float) -> str:
+    return f"{sig(factor)} times"
+
+
+def _bracket(ratio: tuple[float, float, float]) -> str:
+    return interval(*ratio)
+
+
+def _ratio(row: Any) -> str:
+    return interval(row.ratio, row.ratio_low, row.ratio_high)
+
+
+def _metric_spread(case: Case) -> float:
+    values = [row.test_metric for row in case.all_schedules]
+    return max(values) - min(values)
+
+
+def _at_most(difference: float) -> str:
+    return "less than 0.0001" if difference < 1e-4 else f"at most {sig(difference)}"
+
+
+def _width(low: float, high: float) -> float:
+    return math.inf if math.isnan(low) or math.isnan(high) else high - low
+
+
+def _and(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
