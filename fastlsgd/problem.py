@@ -267,8 +267,8 @@ class Problem:
         if np.linalg.norm(gradient) <= 1e3 * target:
             return w
         raise ValueError(
-            f"no minimum of F found: the gradient's norm is still {np.linalg.norm(gradient):.1e} after 100 Newton steps; "
-            "scale the columns of X alike, or add l2"
+            f"no minimum of F found: the gradient's norm is still "
+            f"{np.linalg.norm(gradient):.1e} after 100 Newton steps; scale the columns of X alike, or add l2"
         )
 
     def fingerprint(self) -> str:

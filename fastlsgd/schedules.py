@@ -195,7 +195,10 @@ class GrowingPeriod:
 
 @dataclass(frozen=True)
 class PostLocal:
-    """Average every step up to step `switch`, then every `period` steps (Lin, Stich, Patel, Jaggi, ICLR 2020; recalled)."""
+    """Average every step up to step `switch`, then every `period` steps.
+
+    Source: Lin, Stich, Patel and Jaggi, ICLR 2020 (recalled).
+    """
 
     switch: int
     period: int

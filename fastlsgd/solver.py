@@ -36,7 +36,7 @@ MAX_SLICE_STEPS = 1 << 18
 CHECKPOINT_EVERY_S = 30.0
 
 
-class Diverged(ArithmeticError):
+class Diverged(ArithmeticError):  # noqa: N818 - the design's name: what happened, not who erred
     """An iterate became infinite or NaN.
 
     Attributes
@@ -561,7 +561,8 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((1000, 5)); y = X @ np.arange(5.0)
-    >>> result = local_sgd(Problem(X, y), n_workers=4, n_steps=2000, schedule=FixedPeriod(10), step_size=Constant(0.05))
+    >>> options = {'schedule': FixedPeriod(10), 'step_size': Constant(0.05)}
+    >>> result = local_sgd(Problem(X, y), n_workers=4, n_steps=2000, **options)
     >>> np.abs(result.w - np.arange(5)).max() < 1e-6
     True
     >>> result.trace.n_rounds[-1]

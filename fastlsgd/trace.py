@@ -7,6 +7,7 @@ they are first read, in float64, all iterates in one pass over the data.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -115,8 +116,7 @@ class Trace:
     def note_periods(self, lengths: np.ndarray) -> None:
         """Append the lengths of rounds to come."""
         changes = np.flatnonzero(np.diff(lengths)) + 1
-        edges = [0, *changes.tolist(), len(lengths)]
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in pairwise([0, *changes.tolist(), len(lengths)]):
             if self._periods and self._periods[-1][0] == lengths[first]:
                 self._periods[-1][1] += last - first
             else:

@@ -1,7 +1,6 @@
 """The obvious twin: local SGD as one would write it in NumPy, with the same draws as the kernels."""
 
 import numpy as np
-
 from exact import Visits
 
 

@@ -221,8 +221,8 @@ def test_a_diverging_run_names_the_first_step_and_worker(n_threads, schedule):
         run.advance()
         assert run.t == error.t - 1
         assert np.isfinite(run.W).all()
+        run.callback = None
         with pytest.raises(fl.Diverged) as again:
-            run.callback = None
             run.advance()
         assert (again.value.t, again.value.worker) == (error.t, error.worker)
         assert run.t == error.t - 1

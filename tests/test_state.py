@@ -70,7 +70,7 @@ def test_other_data_is_refused_but_resources_may_change(tmp_path):
     for foreign in (fl.Problem(other, y, loss="logistic"), fl.Problem(X, -y, loss="logistic")):
         with pytest.raises(fl.CheckpointError, match="belongs to other data"):
             fl.local_sgd(foreign, **options(), state=state)
-    with pytest.raises(fl.CheckpointError, match="l2 is 0.1, was 0.0"):
+    with pytest.raises(fl.CheckpointError, match=r"l2 is 0\.1, was 0\.0"):
         fl.local_sgd(fl.Problem(X, y, loss="logistic", l2=0.1), **options(), state=state)
     whole = fl.local_sgd(problem, **options())
     equal = fl.Problem(X.copy(), y.copy(), loss="logistic")

@@ -1,0 +1,158 @@
+"""Who may import whom, and that the package works without its optional parts."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastlsgd
+
+PACKAGE = Path(fastlsgd.__file__).parent
+
+# Room -> the rooms it may import at module level or inside functions.
+LEAVES = {"losses", "stepsizes", "schedules", "averages", "network"}
+ALLOWED = {
+    "team": {"_kernels"},
+    **{leaf: {"_kernels"} for leaf in LEAVES},
+    "datasets": set(),
+    "data": {"_kernels", "team"},
+    "problem": {"_kernels", "team", "data", "losses"},
+    "state": {"_kernels"},
+    "trace": {"problem"},
+    "backends": {"_kernels", "team", "problem", "state"},
+    "solver": LEAVES | {"team", "data", "problem", "state", "trace", "backends"},
+}
+ABOVE = {"theory", "baselines", "experiments", "estimators", "report", "plots", "cli"}
+ALLOWED["theory"] = set(ALLOWED["solver"]) | {"_kernels"}
+ALLOWED["baselines"] = set(ALLOWED["theory"]) | {"solver"}
+ALLOWED["experiments"] = ALLOWED["baselines"] | {"theory", "baselines"}
+ALLOWED["estimators"] = ALLOWED["experiments"]
+ALLOWED["report"] = ALLOWED["plots"] = ALLOWED["experiments"] | {"experiments"}
+ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
+
+
+def rooms():
+    """Every Python file of the package with the room it belongs to."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",) and parts != ("__main__",):
+            yield pytest.param(path, parts[0], id="/".join(parts))
+
+
+def imported(path):
+    """The rooms that a file imports; type-checking blocks do not count."""
+    tree = ast.parse(path.read_text())
+    level_of_package = len(path.relative_to(PACKAGE).parts)
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level == level_of_package:
+                yield from [module.split(".")[0]] if module else [alias.name for alias in node.names]
+            elif node.level == 0 and module.split(".")[0] == "fastlsgd":
+                yield module.split(".")[1] if "." in module else "fastlsgd"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "fastlsgd":
+                    yield "fastlsgd"
+
+
+@pytest.mark.parametrize(("path", "room"), list(rooms()))
+def test_a_room_imports_only_what_is_below_it(path, room):
+    assert room in ALLOWED, f"{path.name} is a room the map of this test does not know"
+    # Attributes of the package itself (its version) are nobody's room.
+    used = set(imported(path)) - {room, "__version__"}
+    assert used <= ALLOWED[room], f"{path.name} imports {sorted(used - ALLOWED[room])}"
+
+
+@pytest.mark.parametrize(
+    ("library", "only_in"),
+    [("sklearn", {"estimators", "datasets", "cli"}), ("mpi4py", {"backends"}), ("matplotlib", {"plots"}),
+     ("typer", {"cli"}), ("numba", {"losses", "cli"})],
+)  # fmt: skip
+def test_a_library_is_imported_in_its_room_only(library, only_in):
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            if any(name.split(".")[0] == library for name in names):
+                assert room in only_in, f"{path.name} imports {library}"
+
+
+def test_the_c_floors_include_no_python_header():
+    sources = PACKAGE.parent / "src"
+    if not sources.is_dir():
+        pytest.skip("an installed package carries no sources")
+    files = [*sources.glob("*.h"), *(path for path in sources.glob("*.c") if path.name != "_kernels.c")]
+    assert len(files) >= 8
+    for path in files:
+        assert not any("#include" in line and "Python.h" in line for line in path.read_text().splitlines())
+
+
+BLOCKED = """
+import importlib.abc, sys
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ImportError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocker())
+import numpy as np, fastlsgd as fl
+X = np.random.default_rng(0).standard_normal((100, 3)); y = X @ np.ones(3)
+problem = fl.Problem(X, y)
+result = fl.local_sgd(problem, n_workers=2, n_steps=500)
+assert abs(result.w - 1).max() < 0.2, result.w
+assert abs(problem.optimum() - 1).max() < 1e-9
+print(sorted(set(sys.modules) & {{"numba", "pandas", "sklearn", "matplotlib", "mpi4py", "typer", "rich"}}))
+"""
+
+
+def test_the_core_runs_without_numba_or_any_extra():
+    blocked = ["numba", "pandas", "sklearn", "matplotlib", "mpi4py", "typer", "rich", "pyarrow"]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(blocked=blocked)], capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_importing_imports_none_of_the_slow_ones():
+    script = (
+        "import sys, fastlsgd; slow = {'numba', 'pandas', 'sklearn', 'matplotlib', 'scipy.linalg', 'scipy.stats',"
+        " 'scipy.optimize', 'pyarrow', 'mpi4py', 'rich', 'typer'}; print(sorted(slow & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in fastlsgd.__all__:
+        assert getattr(fastlsgd, name).__doc__, name
+    assert set(fastlsgd.__all__) <= set(dir(fastlsgd))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = fastlsgd.nothing
+
+
+def test_the_stub_names_what_the_compiled_module_has():
+    tree = ast.parse((PACKAGE / "_kernels.pyi").read_text())
+    from fastlsgd import _kernels
+
+    stubbed = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    there = {
+        name for name in dir(_kernels)
+        if not name.startswith("_") and callable(getattr(_kernels, name)) and name not in ("np", "os")
+    }  # fmt: skip
+    assert stubbed == there
