@@ -55,7 +55,7 @@ class Slices:
         sum64: np.ndarray,
         weights: np.ndarray,
         clock: np.ndarray,
-        seconds: np.ndarray,
+        ledger: np.ndarray,
         n_threads: int,
     ) -> None: ...
     def run(
@@ -70,8 +70,6 @@ class Slices:
         share: Callable[[Slices], None],
     ) -> int: ...
     def help(self) -> None: ...
-    @property
-    def consensus(self) -> float: ...
 
 class Pass:
     out: np.ndarray

@@ -6,6 +6,7 @@ for one worker, as in the ledger of ``local_sgd``.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ def lbfgs(
     problem: Problem,
     n_workers: int = 8,
     target: float | None = None,
-    tolerance: float = 1e-9,
+    tolerance: float = 1e-6,
     *,
     f_star: float | None = None,
     max_passes: int = 1000,
@@ -125,7 +126,7 @@ def lbfgs(
         return value, gradient
 
     started = time.perf_counter()
-    try:
+    with contextlib.suppress(_Reached):
         optimize.minimize(
             evaluate,
             np.zeros(problem.n_params),
@@ -134,8 +135,6 @@ def lbfgs(
             # ftol 0: progress too small to see in F is not yet convergence of the gradient.
             options={"gtol": tolerance, "ftol": 0.0, "maxfun": max_passes, "maxiter": max_passes},
         )
-    except _Reached:
-        pass
     n_passes = len(objectives)
     return BaselineResult(
         name="L-BFGS",

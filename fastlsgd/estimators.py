@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import issparse
-from scipy.special import expit
 
 from .problem import Problem
 from .schedules import Schedule
@@ -36,16 +34,16 @@ except ImportError as error:
 
 Vector = npt.NDArray[np.float64]
 
-# No entry of a standardised column exceeds this. A rare level of a category, 1 in 10,000 rows, would else stand
-# at 100, and the step that is safe for its rows would be 40 times smaller than all other columns allow.
+# No entry of a standardised column exceeds this. A rare level of a category, in 1 of 10,000 rows, would else
+# stand at 100 and make the step that is safe for its rows 50 times smaller than all other columns allow.
 LARGEST_ENTRY = 5.0
-# n_passes="auto": rows to visit (a few hundredths of a second), and entries to read where rows are long.
+# n_passes="auto": rows to visit (hundredths of a second), or entries to read where rows are long.
 ROWS_TO_VISIT = 2**20
 ENTRIES_TO_READ = 2**30
-# Shards of fewer rows differ so much that the workers drift apart within a round.
+# Shards of fewer rows than this differ so much that the workers drift apart within a round.
 SMALLEST_SHARD = 128
-# Rows are scaled in blocks of about this many entries: 8 MB of float64.
-BLOCK_ENTRIES = 2**20
+# Rows are converted in blocks of about this many entries: 2 MB of float64, which stays in the cache.
+BLOCK_ENTRIES = 2**18
 
 
 class _LinearLocalSGD(BaseEstimator):
@@ -81,43 +79,44 @@ class _LinearLocalSGD(BaseEstimator):
         self.random_state = random_state
 
     def _validate(self, X: Any, y: Any = None, **options: Any) -> Any:
-        """Return X (and y) as arrays that kernels can read; note names and number of features when fitting."""
-        if issparse(X):
+        """Return X, and y if given, as arrays that kernels read; fitting notes the features' number and names."""
+        if hasattr(X, "tocsr"):
             raise TypeError(
                 f"X must be a dense array in this version, got the sparse {type(X).__name__}; "
                 "pass X.toarray() if it fits in memory"
             )
         options |= {"dtype": [np.float64, np.float32], "order": "C"}
-        return validate_data(self, X, reset=False, **options) if y is None else validate_data(self, X, y, **options)
+        if y is None:
+            return validate_data(self, X, reset=False, **options)
+        return validate_data(self, X, y, **options)
 
-    def _minimise(
-        self, X: np.ndarray, y: np.ndarray, loss: str, weights: Vector | None
-    ) -> tuple[np.ndarray, np.floating]:
-        """Fit coefficients and intercept in the columns of X, dtype of X; set what a fit leaves behind."""
+    def _minimise(self, X: np.ndarray, y: np.ndarray, weights: Vector | None, loss: str) -> tuple[Vector, float]:
+        """Return coefficients and intercept for the columns of X; note how the run went."""
+        _positive_int("n_workers", self.n_workers)
         columns = _Columns.measure(X, weights, centred=self.fit_intercept) if self.standardize else None
         problem = Problem(
             X if columns is None else columns.standardised(X),
             y,
             loss,
-            l2=1.0 / len(X) if self.l2 == "auto" else self.l2,
+            l2=1.0 / len(X) if isinstance(self.l2, str) and self.l2 == "auto" else self.l2,
             sample_weight=weights,
             fit_intercept=self.fit_intercept,
         )
-        self.l2_, self.step_size_ = problem.l2, self._step_size(problem)
-        few_rows = len(X) < SMALLEST_SHARD * self.n_workers
+        step_size = self._step_size(problem)
         result = local_sgd(
             problem,
             n_workers=self.n_workers,
             n_steps=self._n_steps(*X.shape),
             schedule=self.schedule,
-            step_size=self.step_size_,
-            sampling="replacement" if few_rows else "reshuffle",
+            step_size=step_size,
+            sampling="replacement" if len(X) < SMALLEST_SHARD * self.n_workers else "reshuffle",
             average=self.average,
             seed=_seed(self.random_state),
             n_threads=self.n_threads,
             max_time_s=self.max_time_s,
             record=self.record,
         )
+        self.l2_, self.step_size_ = problem.l2, step_size
         self.n_steps_, self.n_rounds_ = result.state.t, result.state.n_rounds
         self.trace_ = result.trace.to_dict()
         w = np.asarray(result.w if result.w_bar is None else result.w_bar, dtype=np.float64)
@@ -125,16 +124,343 @@ class _LinearLocalSGD(BaseEstimator):
         return (coef, intercept) if columns is None else columns.unscaled(coef, intercept)
 
     def _step_size(self, problem: Problem) -> StepSize:
-        if not (isinstance(self.step_size, str) and self.step_size == "auto"):
-            return self.step_size
+        if not isinstance(self.step_size, str) or self.step_size != "auto":
+            return self.step_size  # type: ignore[return-value]
         curvature = problem.loss.curvature * problem.row_norms().largest + problem.l2
-        return Constant(1.0 / curvature if curvature > 0 else 1.0)
+        return Constant(1.0 / curvature if curvature > 0.0 else 1.0)
 
     def _n_steps(self, n_samples: int, n_features: int) -> int:
         n_passes = self.n_passes
         if isinstance(n_passes, str) and n_passes == "auto":
-            visits = min(ROWS_TO_VISIT, ENTRIES_TO_READ // n_features)
-            n_passes = max(1, -(-visits // n_samples))
-        if isinstance(n_passes, bool) or not isinstance(n_passes, Integral) or n_passes < 1:
-            raise ValueError(f"n_passes must be an int >= 1 or 'auto', got {self.n_passes!r}")
-        return -(-int(n_passes) * n_samples // self.n_workers)
+            n_passes = max(1, -(-min(ROWS_TO_VISIT, ENTRIES_TO_READ // n_features) // n_samples))
+        _positive_int("n_passes", n_passes, hint=" or 'auto'")
+        return -(-int(n_passes) * n_samples // int(self.n_workers))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where the columns of X lie and how wide they are: standardised = (X - centre) / scale, float64.
+
+    The scale is the standard deviation, or a fifth of the largest deviation where that is more. Columns that are
+    constant but for rounding have scale inf: their standardised entries and their coefficients are zero.
+    """
+
+    centre: Vector
+    scale: Vector
+
+    @classmethod
+    def measure(cls, X: np.ndarray, weights: Vector | None, *, centred: bool) -> _Columns:
+        """Measure the columns in two passes over X; without an intercept, deviations are from zero."""
+        low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+        centre = np.zeros(X.shape[1])
+        if centred:
+            # Added row after row: the bits depend neither on the processor nor on BLAS and its threads.
+            for rows, block in _blocks(X):
+                centre += np.add.reduce(block if weights is None else block * weights[rows, None], axis=0)
+            centre = np.clip(centre / len(X), low, high)
+        widest = np.maximum(high - centre, centre - low)
+        if not np.isfinite(widest).all():
+            column = int(np.flatnonzero(~np.isfinite(widest))[0])
+            raise ValueError(
+                f"column {column} of X is too wide for {X.dtype}: it goes from {low[column]:g} to {high[column]:g}; "
+                "scale it first"
+            )
+        largest = np.maximum(np.abs(low), np.abs(high))
+        rounding = 8 * np.finfo(X.dtype).eps * largest if centred else 0.0
+        varies = widest > np.maximum(rounding, np.finfo(np.float64).tiny)
+        unit = np.where(varies, widest, 1.0)
+        square = np.zeros(X.shape[1])
+        for rows, block in _blocks(X):
+            block -= centre
+            block /= unit
+            block *= block
+            square += np.add.reduce(block if weights is None else block * weights[rows, None], axis=0)
+        scale = unit * np.maximum(np.sqrt(square / len(X)), 1.0 / LARGEST_ENTRY)
+        return cls(centre, np.where(varies, scale, np.inf))
+
+    def standardised(self, X: np.ndarray) -> np.ndarray:
+        """Return (X - centre) / scale, a copy in the dtype of X."""
+        out = np.empty_like(X, subok=False)
+        for rows, block in _blocks(X):
+            block -= self.centre
+            block /= self.scale
+            out[rows] = block
+        return out
+
+    def unscaled(self, coef: Vector, intercept: float) -> tuple[Vector, float]:
+        """Return the coefficients and the intercept that do to X what those given do to standardised columns."""
+        coef = coef / self.scale
+        return coef, intercept - math.fsum((coef * self.centre).tolist())
+
+
+class LocalSGDClassifier(ClassifierMixin, _LinearLocalSGD):
+    """Fit logistic regression between two classes by local SGD on all cores.
+
+    It works on columns as they come: each is centred and divided by its standard deviation, or by a fifth of its
+    largest deviation where that is more, so that no entry exceeds 5. The step is then 1 / L, L the largest
+    curvature of any one row's loss: half of what is still stable on the worst row, so no data make it diverge,
+    and because no entry exceeds 5 it is not far below what is best. ``coef_`` is for X as it was given.
+
+    For more than two classes wrap it: ``sklearn.multiclass.OneVsRestClassifier(LocalSGDClassifier())``.
+
+    Parameters
+    ----------
+    n_workers : int, default 8
+        P, the workers that the rows are dealt to and whose iterates are averaged: a statistical parameter that
+        changes the result. With fewer than 128 rows a worker, every worker draws from all rows instead.
+    schedule : Schedule, default None
+        When to average; None is ``FixedPeriod(16)``.
+    step_size : StepSize or "auto"
+        On the standardised columns. "auto" is the constant step described above.
+    n_passes : int or "auto"
+        Passes over the rows. "auto": as few as visit 2^20 rows, or read 2^30 entries where that is less; at least 1.
+    l2 : float or "auto"
+        Ridge penalty (l2/2) |w|^2 on the coefficients of the standardised columns, beside the *mean* loss; never on
+        the intercept. "auto" is 1 / n_samples: as strong as ``LogisticRegression(C=1)`` behind a ``StandardScaler``.
+    fit_intercept : bool, default True
+    standardize : bool, default True
+        Whether to standardise a copy of X. False reads X where it lies: for X in memory only once, or mapped
+        from a file, whose columns are alike already.
+    average : "tail:FRACTION", "polyak", "poly:POWER" or None, default "tail:0.5"
+        Which of the iterates ``coef_`` is the mean of: see ``local_sgd``. None is the last ones.
+    n_threads : int or None
+        A resource: changes no bit. None: FASTLSGD_NUM_THREADS, else the cores; at most n_workers.
+    max_time_s : float or None
+        Stop the run after about so many seconds.
+    record : int or array of int, default 0
+        How many records, or which steps, ``trace_`` holds: see ``local_sgd``.
+    random_state : int, RandomState or None, default 0
+        The seed. None is 0 too: no global state is read. A RandomState gives another seed at each fit.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (1, n_features), dtype of X
+    intercept_ : ndarray, shape (1,), dtype of X
+    classes_ : ndarray, shape (2,)
+        The labels; probabilities and decisions are about the second.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only if X was a DataFrame with column names that are strings.
+    step_size_ : StepSize
+        The step size of the run.
+    l2_ : float
+    n_steps_, n_rounds_ : int
+        Local steps of each worker, and averagings, of the run.
+    trace_ : dict of ndarray
+        The columns of the run's ``Trace``, by name; objectives are those of the standardised problem.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> LocalSGDClassifier().fit(X[::2], y[::2]).score(X[1::2], y[1::2]) > 0.95
+    True
+    """
+
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> LocalSGDClassifier:
+        """Fit to X and labels y of two kinds; return self.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n_samples, n_features)
+            float32 stays float32, all else becomes float64.
+        y : array, shape (n_samples,)
+            Two distinct labels: numbers, booleans or strings.
+        sample_weight : array, shape (n_samples,), or None
+            Weights >= 0 of the rows, brought to mean 1. Rows of weight 0 are left out.
+
+        Raises
+        ------
+        TypeError
+            X is sparse.
+        ValueError
+            NaN or infinity in X; y has one class or more than two; a parameter is out of range.
+        Diverged
+            Only with a step size of your own.
+        """
+        X, y = self._validate(X, y)
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) > 2:
+            raise ValueError(
+                f"Only binary classification is supported. The type of the target is {type_of_target(y)}: "
+                f"y has {len(classes)} classes; use sklearn.multiclass.OneVsRestClassifier({self!r})"
+            )
+        if len(classes) < 2:
+            raise ValueError(f"y must hold two classes, got one class only: {classes[0]!r}")
+        keep, weights = _row_weights(sample_weight, len(X))
+        coef, intercept = self._minimise(X[keep], np.where(codes[keep] == 1, 1.0, -1.0), weights, "logistic")
+        coef, intercept = _in_dtype(coef, intercept, X.dtype)
+        self.classes_, self.coef_, self.intercept_ = classes, coef[None, :], intercept[None]
+        return self
+
+    def decision_function(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the log-odds of ``classes_[1]``, shape (n_samples,)."""
+        check_is_fitted(self)
+        return self._validate(X) @ self.coef_[0] + self.intercept_[0]
+
+    def predict(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the more probable label of each row, shape (n_samples,)."""
+        return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
+
+    def predict_proba(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the probabilities of ``classes_``, shape (n_samples, 2)."""
+        from scipy.special import expit
+
+        odds = self.decision_function(X)
+        return np.column_stack([expit(-odds), expit(odds)])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+class LocalSGDRegressor(RegressorMixin, _LinearLocalSGD):
+    """Fit least squares with a ridge penalty by local SGD on all cores.
+
+    It works on columns as they come: each is centred and divided by its standard deviation, or by a fifth of its
+    largest deviation where that is more, so that no entry exceeds 5; the targets likewise. The step is then 1 / L,
+    L the largest curvature of any one row's loss: half of what is still stable on the worst row, so no data make
+    it diverge, and because no entry exceeds 5 it is not far below what is best. ``coef_`` is for X and y as given.
+
+    Parameters
+    ----------
+    n_workers : int, default 8
+        P, the workers that the rows are dealt to and whose iterates are averaged: a statistical parameter that
+        changes the result. With fewer than 128 rows a worker, every worker draws from all rows instead.
+    schedule : Schedule, default None
+        When to average; None is ``FixedPeriod(16)``.
+    step_size : StepSize or "auto"
+        On the standardised columns. "auto" is the constant step described above.
+    n_passes : int or "auto"
+        Passes over the rows. "auto": as few as visit 2^20 rows, or read 2^30 entries where that is less; at least 1.
+    l2 : float or "auto"
+        Ridge penalty (l2/2) |w|^2 on the coefficients of the standardised columns, beside the *mean* loss; never on
+        the intercept. "auto" is 1 / n_samples: as strong as ``Ridge(alpha=1)`` behind a ``StandardScaler``.
+    fit_intercept : bool, default True
+    standardize : bool, default True
+        Whether to standardise a copy of X. False reads X where it lies: for X in memory only once, or mapped
+        from a file, whose columns are alike already.
+    average : "tail:FRACTION", "polyak", "poly:POWER" or None, default "tail:0.5"
+        Which of the iterates ``coef_`` is the mean of: see ``local_sgd``. None is the last ones.
+    n_threads : int or None
+        A resource: changes no bit. None: FASTLSGD_NUM_THREADS, else the cores; at most n_workers.
+    max_time_s : float or None
+        Stop the run after about so many seconds.
+    record : int or array of int, default 0
+        How many records, or which steps, ``trace_`` holds: see ``local_sgd``.
+    random_state : int, RandomState or None, default 0
+        The seed. None is 0 too: no global state is read. A RandomState gives another seed at each fit.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (n_features,), dtype of X
+    intercept_ : float, dtype of X
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only if X was a DataFrame with column names that are strings.
+    step_size_ : StepSize
+        The step size of the run.
+    l2_ : float
+    n_steps_, n_rounds_ : int
+        Local steps of each worker, and averagings, of the run.
+    trace_ : dict of ndarray
+        The columns of the run's ``Trace``, by name; objectives are those of the standardised problem.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True, scaled=False)
+    >>> LocalSGDRegressor().fit(X[::2], y[::2]).score(X[1::2], y[1::2]) > 0.45
+    True
+    """
+
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> LocalSGDRegressor:
+        """Fit to X and real targets y; return self.
+
+        Parameters
+        ----------
+        X : array or DataFrame, shape (n_samples, n_features)
+            float32 stays float32, all else becomes float64.
+        y : array, shape (n_samples,)
+        sample_weight : array, shape (n_samples,), or None
+            Weights >= 0 of the rows, brought to mean 1. Rows of weight 0 are left out.
+
+        Raises
+        ------
+        TypeError
+            X is sparse.
+        ValueError
+            NaN or infinity in X or y; a parameter is out of range.
+        Diverged
+            Only with a step size of your own.
+        """
+        X, y = self._validate(X, y, y_numeric=True)
+        keep, weights = _row_weights(sample_weight, len(X))
+        column = y[keep].astype(np.float64)[:, None]
+        target = _Columns.measure(column, weights, centred=self.fit_intercept)
+        coef, intercept = self._minimise(X[keep], target.standardised(column)[:, 0], weights, "squared")
+        # A target that is constant has no scale; its coefficients are zero.
+        scale = target.scale[0] if np.isfinite(target.scale[0]) else 0.0
+        self.coef_, self.intercept_ = _in_dtype(coef * scale, intercept * scale + target.centre[0], X.dtype)
+        return self
+
+    def predict(self, X: npt.ArrayLike) -> np.ndarray:
+        """Return the predicted targets, shape (n_samples,)."""
+        check_is_fitted(self)
+        return self._validate(X) @ self.coef_ + self.intercept_
+
+
+def _blocks(X: np.ndarray) -> Iterator[tuple[slice, Vector]]:
+    """Yield (which rows, a copy of them in float64)."""
+    n_rows = max(1, BLOCK_ENTRIES // X.shape[1])
+    for first in range(0, len(X), n_rows):
+        rows = slice(first, first + n_rows)
+        yield rows, X[rows].astype(np.float64)
+
+
+def _row_weights(sample_weight: Any, n_samples: int) -> tuple[Any, Vector | None]:
+    """Return which rows to keep, and the weights of those with mean 1, or None where they are equal."""
+    if sample_weight is None:
+        return slice(None), None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n_samples, weights)
+    if weights.shape != (n_samples,):
+        raise ValueError(f"sample_weight must have shape ({n_samples},), one a row of X, got {weights.shape}")
+    bad = np.flatnonzero(~((weights >= 0) & np.isfinite(weights)))
+    if bad.size:
+        raise ValueError(f"sample_weight must be finite and >= 0, got {weights[bad[0]]:g} at row {bad[0]}")
+    keep = weights > 0
+    if not keep.any():
+        raise ValueError("sample_weight must not be zero everywhere")
+    weights = weights[keep] / weights.max()
+    return slice(None) if keep.all() else keep, None if (weights == 1.0).all() else weights / weights.mean()
+
+
+def _in_dtype(coef: Vector, intercept: float, dtype: np.dtype) -> tuple[np.ndarray, np.floating]:
+    with np.errstate(over="ignore"):
+        coef, intercept = coef.astype(dtype), dtype.type(intercept)
+    if not np.isfinite(coef).all() or not np.isfinite(intercept):
+        raise ValueError(
+            f"the coefficients do not fit into {dtype}: X or y has a column of extreme scale; rescale it"
+        )
+    return coef, intercept
+
+
+def _seed(random_state: Any) -> int:
+    if random_state is None:
+        return 0
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _positive_int(name: str, value: Any, hint: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be an int >= 1{hint}, got {value!r}")

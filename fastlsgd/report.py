@@ -27,8 +27,9 @@ NEAR_FLOOR = 3.0
 # A ratio that changes by this factor between the common and the own step misleads.
 MISLEADS = 2.0
 
-# Below NARROW columns no figure of speed fits, below WIDE intervals are given as +- percent.
-NARROW, WIDE = 100, 118
+# Below NARROW columns no figure of speed fits, below WIDE intervals are given as +- percent, from ROOMY on there is
+# room for a third digit.
+NARROW, WIDE, ROOMY = 100, 118, 126
 
 
 # ---- numbers ----
@@ -56,6 +57,12 @@ def _short(scientific: str) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def step(eta: float) -> str:
+    """Return a step size in at most two digits: 0.069, 0.1, 1.4e-5."""
+    text = sig(eta)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
 def plain(value: float) -> str:
     """Return a number the user has set, in the fewest digits: 1e-4, 0.069, 1."""
     text = f"{value:.6g}"
@@ -75,7 +82,7 @@ def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
         return sig(mean, digits)
     exponent = math.floor(math.log10(abs(mean))) if mean else 0
     if -1 <= exponent <= 3:
-        decimals = max(0, digits - exponent) if exponent <= 1 else 0
+        decimals = digits if exponent <= 0 else max(0, digits - exponent)
         return f"{mean:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
     scale, decimals = 10.0**-exponent, digits - 1
     mantissas = [f"{value * scale:.{decimals}f}" for value in (mean, low, high)]
@@ -142,14 +149,14 @@ def by_method(rows: Iterable[Any]) -> list[Any]:
 
 
 def _step_cell(row: Any) -> str:
-    return "-" if row.step == "none" else f"{row.step} {sig(row.eta)}"
+    return "-" if row.step == "none" else f"{row.step} {step(row.eta)}"
 
 
 def _columns(comparison: Any, width: int) -> list[_Column]:
     spans = [getattr(row, f"{part}_s") for row in comparison.rows for part in ("compute", "wait", "average")]
     in_seconds = max([span for span in spans if math.isfinite(span)], default=0.0) >= 10.0
     unit, scale = ("s", 1.0) if in_seconds else ("ms", 1e3)
-    digits = 3 if width >= 140 else 2
+    digits = 3 if width >= ROOMY else 2
 
     def seconds(name: str) -> Callable[[Any], str]:
         def cell(row: Any) -> str:
@@ -164,7 +171,7 @@ def _columns(comparison: Any, width: int) -> list[_Column]:
         _Column("step", _step_cell, "left", 0),
         _Column("rounds", lambda row: f"{row.n_rounds:,}", "right", 0),
         _Column("bytes", lambda row: human_bytes(row.n_bytes), "right", 0),
-        _Column("gradients\nper s" if width >= WIDE + 4 else "grads\nper s", lambda row: _rate(row.gradients_per_s)),
+        _Column("gradients\nper s" if width >= ROOMY else "grads\nper s", lambda row: _rate(row.gradients_per_s)),
         _Column(f"comp.\n{unit}", seconds("compute_s")),
         _Column(f"wait\n{unit}", seconds("wait_s")),
         _Column(f"avg.\n{unit}", seconds("average_s")),
@@ -176,7 +183,7 @@ def _columns(comparison: Any, width: int) -> list[_Column]:
         ),
         _Column(
             "ratio to mini-\nbatch averaging" if spread is interval else "ratio to\nmini-batch",
-            lambda row: spread(row.ratio, row.ratio_low, row.ratio_high, 2),
+            lambda row: spread(row.ratio, row.ratio_low, row.ratio_high, 2 if spread is interval else 3),
             "left",
             0,
         ),
@@ -258,7 +265,7 @@ def header(comparison: Any) -> list[str]:
         f"P = {facts['n_workers']} workers, {facts['n_steps']:,} steps each ({plain(facts['n_passes'])} passes, {sampling}: "
         f"{n_gradients:,} gradients), {facts['replicates']} replicates from seed {facts['seed']}, "
         f"{facts['n_threads']} thread{'' if facts['n_threads'] == 1 else 's'}",
-        f"mu {sig(facts['mu'])}, mu_eff {sig(facts['mu_eff'])}, safe step {sig(facts['safe_step'])}, step bound "
+        f"mu {sig(facts['mu'])}, mu_eff {sig(facts['mu_eff'])}, safe step {step(facts['safe_step'])}, step bound "
         f"{sig(facts['step_bound'])}; statistical floor {sig(facts['floor'])}: below it, differences are sampling noise",
         f"common step: {_common_step(comparison)}, the same for every schedule; own step: the best of a factor-2 grid, "
         "chosen on other seeds",
@@ -276,7 +283,7 @@ def _common_step(comparison: Any) -> str:
     if not etas:
         return "none"
     # The large mini-batches have a common step of their own; that of the schedules comes first.
-    return sig(etas[0])
+    return step(etas[0])
 
 
 # ---- the sentence ----
@@ -369,7 +376,7 @@ def versus(row: Any, other: Any) -> tuple[float, float, float]:
 
 def _steps(row: Any, other: Any) -> str:
     """Name both steps of a ratio."""
-    return f"own steps {sig(row.eta)} and {sig(other.eta)}"
+    return f"own steps {step(row.eta)} and {step(other.eta)}"
 
 
 def diverged(case: Case) -> str | None:
@@ -419,14 +426,14 @@ def second_order(case: Case) -> str | None:
         return None
     row = min(found, key=lambda one: (one.n_rounds, one.excess_mean))
     what = {
-        "one-shot + Newton step": f"one-shot averaging (step {sig(row.eta)}) and one Newton step end",
+        "one-shot + Newton step": f"one-shot averaging (step {step(row.eta)}) and one Newton step end",
         "L-BFGS": "L-BFGS (no step to choose) ends",
     }[row.method]
-    times = best.excess_mean / row.excess_mean if row.excess_mean > 0 else math.inf
-    lower = f"{sig(times)} times lower than" if times < 1e6 else "at the optimum to rounding, unlike"
+    _, times, _ = versus(best, row)
+    lower = f"at least {sig(times)} times lower than" if times < 1e6 else "at the optimum to rounding, unlike"
     return (
         f"Local SGD is not the answer here: {what} {lower} the best schedule, {best.method} at its own step "
-        f"{sig(best.eta)}, in {_rounds(row.n_rounds)} instead of {best.n_rounds:,}, unless rows arrive as a stream or "
+        f"{step(best.eta)}, in {_rounds(row.n_rounds)} instead of {best.n_rounds:,}, unless rows arrive as a stream or "
         "the Hessian is too large"
     )
 
@@ -437,7 +444,7 @@ def same_predictions(case: Case) -> str | None:
         return None
     if not case.metric or not _metric_spread(case) <= case.metric_se:
         return None
-    worst = max(row.excess_mean for row in case.all_schedules)
+    worst = max(row.excess_high for row in case.all_schedules)
     return (
         f"For predictions average as rarely as you like: every schedule at its own step ends within "
         f"{_times(worst / case.floor)} the statistical floor ({sig(case.floor)}), and their test {case.metric} "
@@ -490,14 +497,14 @@ def period(case: Case) -> str | None:
     if row is None:
         return None
     saves = f"{_times(case.reference.n_rounds / row.n_rounds)} fewer rounds than mini-batch averaging"
+    return f"Use {row.method}, {saves}: it has {_ratio(row)} times the excess ({_steps(row, case.reference)}){_within(case, row)}"
+
+
+def _within(case: Case, row: Any) -> str:
+    """Say why a schedule counts as good although its ratio alone does not show it."""
     if row.ratio_high <= AS_GOOD:
-        why = f"it has {_ratio(row)} times the excess ({_steps(row, case.reference)})"
-    else:
-        why = (
-            f"it has {_ratio(row)} times the excess ({_steps(row, case.reference)}), which is still within the "
-            f"statistical floor ({sig(case.floor)})"
-        )
-    return f"Use {row.method}, {saves}: {why}"
+        return ""
+    return f", still within the statistical floor ({sig(case.floor)})"
 
 
 def _dearer(case: Case) -> bool:
@@ -581,7 +588,7 @@ def common_step(case: Case, key: str) -> str | None:
     verb = "overstates" if common.ratio > row.ratio else "understates"
     return (
         f"the common step {verb} what rare averaging costs: {row.method} has {_times(common.ratio)} the excess of "
-        f"mini-batch averaging at {sig(common.eta)} for both, {_times(row.ratio)} at {_steps(row, case.reference)}"
+        f"mini-batch averaging at {step(common.eta)} for both, {_times(row.ratio)} at {_steps(row, case.reference)}"
     )
 
 
@@ -589,7 +596,7 @@ def near_floor(case: Case, key: str) -> str | None:
     """The differences between schedules do not change predictions."""
     if key in ("same-predictions", "below-floor", "trade-off") or same_predictions(case) is None:
         return None
-    worst = max(row.excess_mean for row in case.all_schedules)
+    worst = max(row.excess_high for row in case.all_schedules)
     return (
         f"but every schedule at its own step is within {_times(worst / case.floor)} the statistical floor "
         f"({sig(case.floor)}) and their test {case.metric} differs by {_at_most(_metric_spread(case))} "
@@ -616,7 +623,7 @@ def still_period(case: Case, key: str) -> str | None:
         return None
     return (
         f"among schedules, {row.method} saves {_times(case.reference.n_rounds / row.n_rounds)} the rounds of mini-batch "
-        f"averaging at {_ratio(row)} times its excess ({_steps(row, case.reference)})"
+        f"averaging at {_ratio(row)} times its excess ({_steps(row, case.reference)}){_within(case, row)}"
     )
 
 

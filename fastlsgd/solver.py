@@ -185,7 +185,7 @@ class Run:
         )
         self._stopped = False
         # Records of steps that an earlier run has passed are not made again.
-        self._next_record = int(np.searchsorted(self._record_at, self.state.t, side="left"))
+        self._record_at = self._record_at[self._record_at > self.state.t]
         # A first guess of 5 ms; from then on slices follow the clock.
         step_ns = self.n_workers * self.batch_size * (10 + problem.n_params / 4)
         self._slice_steps = int(np.clip(5e6 / step_ns, 1, MAX_SLICE_STEPS))
@@ -263,6 +263,7 @@ class Run:
                 saved = now
             if self.t >= self.state.pending.last_t:
                 self._ask_schedule()
+            self.trace.note_periods(self.state.pending.lengths, self.state.pending.first_t)
             self._slice(stop_after)
             self._take_due_record()
         if self.checkpoint is not None:
@@ -278,9 +279,9 @@ class Run:
         if stop_after is not None:
             in_round = int(state.clock[2])
             upto = min(upto, t - in_round + int(rounds[: stop_after - state.n_rounds].sum()))
-        recording = self._next_record < len(self._record_at)
-        if recording:
-            upto = min(upto, int(self._record_at[self._next_record]))
+        next_record = self._next_record()
+        if next_record is not None:
+            upto = min(upto, next_record)
         if t < self.average.begins_after:
             upto = min(upto, self.average.begins_after)
         steps = np.arange(t + 1, upto + 1, dtype=np.int64)
@@ -293,9 +294,8 @@ class Run:
             self.average.weights(steps),
             average=t >= self.average.begins_after,
             timing=len(self._record_at) > 0,
-            want_consensus=recording and upto == self._record_at[self._next_record],
+            want_consensus=upto == next_record,
         )
-        state.consensus = self._backend.consensus
         if bad >= 0:
             self._raise_diverged(before)
         elapsed = max(time.monotonic() - started, 1e-6)
@@ -316,7 +316,6 @@ class Run:
         if last < len(lengths):  # the round that reaches n_steps is cut there
             lengths = lengths[: last + 1].copy()
             lengths[last] = left - (int(ends[last - 1]) if last else 0)
-        self.trace.note_periods(lengths)
         state.pending = Pending(lengths, state.n_rounds, state.t, objectives)
 
     def _eta(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -331,20 +330,24 @@ class Run:
         return eta
 
     def _take_due_record(self) -> None:
-        while self._next_record < len(self._record_at) and self._record_at[self._next_record] <= self.t:
+        while (due := self._next_record()) is not None and due <= self.t:
             record = self._record_now()
             self.trace.records.append(record)
-            self._next_record += 1
-            core_s = self.state.seconds[1] * self.trace.n_threads
+            core_s = self.state.ledger[1] * self.trace.n_threads
             if record.n_gradients:
                 self.trace.step_s = core_s / (record.n_gradients / self.batch_size)
             if self.callback is not None and self.callback(record):
                 self._stopped = True
 
+    def _next_record(self) -> int | None:
+        """The step of the next record: counted by the records there are, so an interrupt repeats none."""
+        made = len(self.trace.records)
+        return int(self._record_at[made]) if made < len(self._record_at) else None
+
     def _record_now(self) -> Record:
         state = self.state
         message = 2 * self.n_workers * state.n_params * self.problem.dtype.itemsize
-        wall_s, compute_s, wait_s, average_s = state.seconds.tolist()
+        wall_s, compute_s, wait_s, average_s, consensus = state.ledger.tolist()
         return Record(
             problem=self.problem,
             t=state.t,
@@ -355,7 +358,7 @@ class Run:
             compute_s=compute_s,
             wait_s=wait_s,
             average_s=average_s,
-            consensus=state.consensus,
+            consensus=consensus,
             w=self.w,
             w_bar=self.w_bar,
         )
@@ -363,19 +366,19 @@ class Run:
     def _raise_diverged(self, before: State) -> None:
         """Find the first step and worker by halving the slice: cutting changes no bit."""
         state, n = self.state, self.state.t - before.t
-        good = before
-        while n > 0:
-            half = max(1, n // 2)
-            state.restore(good)
-            bad = self._again(half)
-            if bad >= 0 and half == 1:
-                break
-            if bad >= 0:
-                n = half
-            else:
-                good, n = state.copy(), n - half
-        t, worker = state.t, bad
-        state.restore(before)
+        good, worker = before, -1
+        try:
+            while worker < 0 or n > 1:
+                half = max(1, n // 2)
+                state.restore(good)
+                worker = self._again(half)
+                if worker >= 0:
+                    n = half
+                else:
+                    good, n = state.copy(), n - half
+            t = state.t
+        finally:
+            state.restore(before)
         eta = float(self._eta(np.array([t]))[0])
         self._raise_if_bad_row(t, worker)
         raise Diverged(

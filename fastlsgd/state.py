@@ -67,7 +67,7 @@ class State:
     W : ndarray, shape (n_workers, n_params), float32 or float64
         The local iterates (a view of padded rows).
     clock : int64 array: steps done, rounds done, steps done in the open round
-    seconds : float64 array: wall, compute, wait, average
+    ledger : float64 array: seconds of wall, compute, wait, average; consensus at the last record
     """
 
     config: dict[str, Any]
@@ -77,9 +77,8 @@ class State:
     padded_sum: np.ndarray
     padded_sum64: np.ndarray
     clock: np.ndarray
-    seconds: np.ndarray
+    ledger: np.ndarray
     pending: Pending = field(default_factory=lambda: Pending(np.zeros(0, np.int64), 0, 0))
-    consensus: float = float("nan")
 
     @classmethod
     def start(cls, config: dict[str, Any], data: _Fingerprinted, w0: np.ndarray) -> State:
@@ -89,7 +88,7 @@ class State:
         W[:, : w0.size] = w0
         sum64 = padded_rows(n_workers, w0.size, np.dtype(np.float64))
         sums = sum64 if w0.dtype == np.float64 else padded_rows(n_workers, w0.size, w0.dtype)
-        return cls(config, data, w0.size, W, sums, sum64, np.zeros(3, np.int64), np.zeros(4))
+        return cls(config, data, w0.size, W, sums, sum64, np.zeros(3, np.int64), np.zeros(5))
 
     @property
     def fingerprint(self) -> str:
@@ -125,7 +124,7 @@ class State:
             padded_W=_copied(self.padded_W),
             padded_sum64=_copied(self.padded_sum64),
             clock=self.clock.copy(),
-            seconds=self.seconds.copy(),
+            ledger=self.ledger.copy(),
         )
         other.padded_sum = other.padded_sum64 if self.padded_sum is self.padded_sum64 else _copied(self.padded_sum)
         return other
@@ -136,8 +135,8 @@ class State:
         self.padded_sum[...] = other.padded_sum
         self.padded_sum64[...] = other.padded_sum64
         self.clock[...] = other.clock
-        self.seconds[...] = other.seconds
-        self.pending, self.consensus = other.pending, other.consensus
+        self.ledger[...] = other.ledger
+        self.pending = other.pending
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to path, atomically: a temporary file beside it, fsync, rename, fsync of the folder.
@@ -155,7 +154,6 @@ class State:
             "fingerprint": self.fingerprint,
             "n_params": self.n_params,
             "pending": [self.pending.first_round, self.pending.first_t],
-            "consensus": self.consensus.hex(),
             "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()},
             "sha256": hashlib.sha256(payload).hexdigest(),
         }
@@ -189,7 +187,7 @@ class State:
             "W": self.W,
             "sum64": self.padded_sum64[:, : self.n_params],
             "clock": self.clock,
-            "seconds": self.seconds,
+            "ledger": self.ledger,
             "pending": self.pending.lengths,
             "objectives": np.array(self.pending.objectives, dtype=np.float64),
         }
@@ -233,12 +231,11 @@ class State:
         if "sum" in arrays:
             state.padded_sum[:, :n_params] = arrays["sum"]
         state.clock[...] = arrays["clock"]
-        state.seconds[...] = arrays["seconds"]
+        state.ledger[...] = arrays["ledger"]
         first_round, first_t = header["pending"]
         state.pending = Pending(
             arrays["pending"].astype(np.int64), int(first_round), int(first_t), tuple(arrays["objectives"].tolist())
         )
-        state.consensus = float.fromhex(header["consensus"])
         return state
 
     def __repr__(self) -> str:

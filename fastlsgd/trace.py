@@ -87,6 +87,7 @@ class Trace:
         self.n_copied_bytes: int = facts.get("n_copied_bytes", 0)
         self.facts = facts
         self._periods: list[list[int]] = []
+        self._noted_upto = 0
         self._lazy: dict[str, list[float]] = {name: [] for name in LAZY_COLUMNS}
         self._evaluated_optimum: Any = None
 
@@ -113,8 +114,11 @@ class Trace:
         """The round lengths named by the schedule, run-length encoded: [(length, count), ...]."""
         return [(length, count) for length, count in self._periods]
 
-    def note_periods(self, lengths: np.ndarray) -> None:
-        """Append the lengths of rounds to come."""
+    def note_periods(self, lengths: np.ndarray, first_t: int) -> None:
+        """Append the lengths of rounds from step first_t on; those that have been noted are not noted again."""
+        if first_t < self._noted_upto:
+            return
+        self._noted_upto = first_t + int(lengths.sum())
         changes = np.flatnonzero(np.diff(lengths)) + 1
         for first, last in pairwise([0, *changes.tolist(), len(lengths)]):
             if self._periods and self._periods[-1][0] == lengths[first]:

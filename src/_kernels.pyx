@@ -212,9 +212,9 @@ cdef class Slices:
     """The slices of one run, one after the other, and what they advance.
 
     W, spare, sum and sum64 are (n_workers, ld) arrays, 64-byte aligned and padded with
-    zeros; clock is int64 (t, n_rounds, steps done in the open round); seconds is float64
-    (wall, compute, wait, average). A slice and the clock advance in one call, so
-    an interrupt finds them whole.
+    zeros; clock is int64 (t, n_rounds, steps done in the open round); ledger is float64 (seconds
+    of wall, compute, wait, average; consensus). A slice, the clock and the ledger advance in
+    one call, so an interrupt finds them whole.
     """
 
     cdef fl_slice c
@@ -224,10 +224,10 @@ cdef class Slices:
     cdef int64_t n_threads, row_bytes, next_slot
     cdef unsigned char[::1] scratch
     cdef int64_t[::1] clock
-    cdef double[::1] seconds
+    cdef double[::1] ledger
 
     def __cinit__(self, Rows rows not None, *, str loss, double l2, int64_t batch_size,
-                  W, spare, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] seconds,
+                  W, spare, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] ledger,
                   int64_t n_threads):
         self.rows = rows
         self.step.loss = LOSSES.index(loss)
@@ -240,7 +240,7 @@ cdef class Slices:
         self.c.weights = &weights[0]
         self.c.W, self.c.spare = address(W), address(spare)
         self.c.sum, self.c.sum64 = address(sum), <double *> address(sum64)
-        self.clock, self.seconds = clock, seconds
+        self.clock, self.ledger = clock, ledger
         self.n_threads = min(n_threads, FL_MAX_THREADS)
         self.row_bytes = self.step.ld * W.itemsize   # PAD entries: whole lines
         scratch = aligned(2 * self.n_threads * self.row_bytes)
@@ -263,7 +263,8 @@ cdef class Slices:
         average: whether the running sums take these steps, weighted by alpha unless it is None.
         share(self) is called once, to offer the slice to helpers. Returns the first
         worker whose iterate is not finite, or -1. Whatever share raises (an interrupt
-        above all) is raised again after the slice is done and the clock advanced.
+        above all) is raised again after the slice is done and the clock advanced,
+        unless the run has diverged, which is then the news.
         """
         cdef const double[::1] alpha_view
         cdef double start_s = fl_now_s()
@@ -289,7 +290,7 @@ cdef class Slices:
             self._work(0)
             fl_slice_finish(&self.c, &self.scratch[0])
             self._advance(fl_now_s() - start_s)
-        if interrupt is not None:
+        if interrupt is not None and self.c.first_bad < 0:
             raise interrupt
         return self.c.first_bad
 
@@ -317,14 +318,15 @@ cdef class Slices:
         self.clock[0] += self.c.n
         self.clock[1] += self.c.n_segments - (0 if self.c.closes else 1)
         self.clock[2] = 0 if self.c.closes else self._since_last_end()
-        self.seconds[0] += wall_s
+        self.ledger[0] += wall_s
+        self.ledger[4] = self.c.consensus
         if self.c.timing:
             for i in range(self.n_threads):
                 compute_s += self.c.seconds[i].compute_s / self.n_threads
                 average_s += self.c.seconds[i].average_s / self.n_threads
-            self.seconds[1] += compute_s
-            self.seconds[2] += max(0.0, wall_s - compute_s - average_s)
-            self.seconds[3] += average_s
+            self.ledger[1] += compute_s
+            self.ledger[2] += max(0.0, wall_s - compute_s - average_s)
+            self.ledger[3] += average_s
 
     cdef int64_t _since_last_end(self) noexcept nogil:
         # Steps done in the open round: all of them if no round ended in this slice.
@@ -332,10 +334,6 @@ cdef class Slices:
         for i in range(self.c.n_segments - 1):
             begin += self.c.periods[i]
         return self.c.n - begin
-
-    @property
-    def consensus(self):
-        return self.c.consensus
 
 
 cdef class Pass:

@@ -167,13 +167,11 @@ def test_nothing_is_cut_off_at_any_width(comparison, width):
     text = rendered(comparison, width)
     assert "…" not in text and "..." not in text
     assert max(map(len, text.splitlines())) <= width
-    lines = text.splitlines()
+    lines = [line.split() for line in text.splitlines()]
     for row in comparison.rows:
-        shown = next(
-            line for line in lines
-            if line.startswith(report.short_name(row.method).split()[0]) and f"{row.n_rounds:,} " in line
-        )  # fmt: skip
-        assert report.human_bytes(row.n_bytes) in shown
+        first = report.short_name(row.method).split()[0]
+        numbers = {f"{row.n_rounds:,}", report.human_bytes(row.n_bytes).split()[0], f"{row.test_metric:.4f}"}
+        assert any(line and line[0] == first and numbers <= set(line) for line in lines), row.method
 
 
 @pytest.mark.parametrize("width", [120, 160])
@@ -181,7 +179,7 @@ def test_each_row_takes_one_line_from_120_columns_on(width):
     comparison = flights3m_late()
     lines = rendered(comparison, width).splitlines()
     for row in comparison.rows:
-        mean = report.sig(row.excess_mean).split("e")[0]
+        mean = report.sig(row.excess_mean, 2 if width == 120 else 3).split("e")[0]
         assert any(
             line.startswith(report.short_name(row.method) + " ") and mean in line and f"{row.test_metric:.4f}" in line
             for line in lines
@@ -207,7 +205,7 @@ def test_narrow_tables_say_that_speeds_are_left_out():
 def test_the_header_names_every_constant():
     text = "\n".join(report.header(flights3m_late()))
     for words in ("flights3m_late", "2,700,000 rows x 60 features + intercept", "l2 1e-4", "P = 8", "1,350,000 steps",
-                  "4 passes, with replacement", "10 replicates", "mu 0.00013", "mu_eff 0.012", "safe step 0.069",
+                  "4 passes, with replacement", "10 replicates", "mu 1.3e-4", "mu_eff 0.012", "safe step 0.069",
                   "step bound 20,000", "floor 1.1e-5", "AUC 0.6451", "standard error 0.0012"):  # fmt: skip
         assert words in text
 
@@ -265,7 +263,7 @@ def test_human_bytes(n, text):
 def test_flights3m_late_second_order_wins_and_the_common_step_misleads():
     verdict = report.verdict(flights3m_late())
     assert (verdict.key, verdict.caveat) == ("second-order", "common-step")
-    for words in ("Local SGD is not the answer here", "2 rounds instead of 1,350,000", "2,100 times lower", "30 times",
+    for words in ("Local SGD is not the answer here", "2 rounds instead of 1,350,000", "at least 2,000 times lower", "30 times",
                   "at 0.069 for both", "3.7 times", "own steps 0.0043 and 0.055"):  # fmt: skip
         assert words in verdict.sentence
 
@@ -273,7 +271,7 @@ def test_flights3m_late_second_order_wins_and_the_common_step_misleads():
 def test_flights13_late_second_order_wins_but_predictions_do_not_change():
     verdict = report.verdict(flights13_late())
     assert (verdict.key, verdict.caveat) == ("second-order", "near-floor")
-    for words in ("2 rounds instead of 130,938", "1.2 times the statistical floor (9.7e-5)", "predictions do not change"):
+    for words in ("2 rounds instead of 130,938", "1.3 times the statistical floor (9.7e-5)", "predictions do not change"):
         assert words in verdict.sentence
 
 

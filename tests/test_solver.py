@@ -47,8 +47,8 @@ def test_the_seconds_add_up_and_are_measured_only_when_recording(problem):
     assert (parts >= trace.wall_s * (1 - 1e-9)).all()
     assert 0 < trace.step_s < 1
     state = fl.local_sgd(problem, **options(record=0)).state
-    assert state.seconds[0] > 0
-    assert state.seconds[1:].tolist() == [0, 0, 0]
+    assert state.ledger[0] > 0
+    assert state.ledger[1:4].tolist() == [0, 0, 0]
 
 
 def test_objectives_and_distances_are_evaluated_when_read(problem):

@@ -43,7 +43,7 @@ class Threads:
             sum64=state.padded_sum64,
             weights=weights,
             clock=state.clock,
-            seconds=state.seconds,
+            ledger=state.ledger,
             n_threads=n_threads,
         )
 
@@ -83,8 +83,3 @@ class Threads:
         out = padded_rows(1, self._n_params, padded_W.dtype)[0]
         _kernels.mean_of_workers(padded_W, self._weights, self._n_params, out)
         return out
-
-    @property
-    def consensus(self) -> float:
-        """Mean squared distance of the workers from their mean at the end of the last slice that wanted it."""
-        return self._slices.consensus
