@@ -8,7 +8,7 @@
 
 A map of the package, in the order to read it:
 
-    solver       local_sgd, Run: the loop
+    solver       local_sgd, Run: the loop      arguments    what a run is asked, checked
     problem      what is minimised             state        what a run mutates; save and load
     schedules    when to average               trace        what happened: the communication ledger
     stepsizes    how far to step               averages     which mean over the steps w_bar is

@@ -230,3 +230,55 @@ def whole_rows(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, *
     start = np.full(n_workers + 1, X.shape[0], dtype=np.int64)
     start[0] = 0
     return _kernels.Rows(X, y, sample_weight, start=start, order=None, whole=True, **options)
+
+
+def lay_out(
+    X: np.ndarray,
+    y: np.ndarray,
+    sample_weight: np.ndarray | None,
+    *,
+    intercept: bool,
+    n_workers: int,
+    seed: int,
+    sampling: str,
+    partition: str,
+    layout: str,
+    n_visits: int,
+    n_threads: int,
+) -> tuple[_kernels.Rows, str, int]:
+    """Deal and lay out the rows for a run in which each worker makes n_visits visits.
+
+    Returns (the rows as the kernels take them, the layout used, the bytes copied for it). "auto" packs data in
+    memory when at least two epochs are asked for. Draws with replacement from the whole data set read
+    X where it lies: there are no shards to copy.
+    """
+    if sampling == "replacement" and partition == "iid":
+        rows = whole_rows(
+            X,
+            y,
+            sample_weight,
+            n_workers=n_workers,
+            intercept=intercept,
+            sampling=sampling,
+            seed=seed,
+            n_visits=n_visits,
+        )
+        return rows, "view", 0
+    if layout == "auto":
+        longest_shard = -(-X.shape[0] // n_workers)
+        layout = "packed" if n_visits >= 2 * longest_shard and not is_memory_mapped(X) else "view"
+    shards = Shards(
+        X,
+        y,
+        sample_weight,
+        n_workers=n_workers,
+        seed=seed,
+        partition=partition,  # type: ignore[arg-type]
+        layout=layout,  # type: ignore[arg-type]
+        n_threads=n_threads,
+    )
+    return (
+        shards.for_kernels(intercept=intercept, sampling=sampling, n_visits=n_visits),
+        layout,
+        shards.n_copied_bytes,
+    )

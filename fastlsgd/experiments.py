@@ -8,7 +8,6 @@ step, with what they cost. No ratio stands without both.
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -612,7 +611,9 @@ class _Lab:
             return np.full(self.problem.n_params, math.nan)
         return baselines.extrapolate(*parts) if method.name == RICHARDSON else self.problem.newton_step(parts[0])
 
-    def _in_parallel(self, function: Callable[[_Key], Vector], keys: list[_Key], counted: bool = True) -> list[Vector]:
+    def _in_parallel(
+        self, function: Callable[[_Key], Vector], keys: list[_Key], counted: bool = True
+    ) -> list[Vector]:
         with ThreadPoolExecutor(self.n_threads) as pool:
             futures = [pool.submit(function, key) for key in keys]
             try:
@@ -752,3 +753,283 @@ class _Ladder:
         """The best by mean among those scored on all seeds; before there are any, by the first seed."""
         whole = {j: s for j, s in self.scores.items() if len(s) == len(self.seeds)}
         return self._best_of({j: sum(s.values()) / len(s) for j, s in (whole or self.scores).items()})
+
+    def multiple(self, j: int) -> float:
+        return 2.0**j
+
+
+class _Grid(_Ladder):
+    """The multiples that were given, all of them on all seeds."""
+
+    def __init__(self, seeds: Sequence[int], grid: Sequence[float]) -> None:
+        super().__init__(seeds, lambda _: True)
+        self._multiples = sorted({float(multiple) for multiple in grid})
+        if not self._multiples or not all(0 < multiple < math.inf for multiple in self._multiples):
+            raise ValueError(f"grid must hold positive multiples of the common step, got {grid!r}")
+
+    def wanted(self) -> list[tuple[int, int]]:
+        rungs = range(len(self._multiples))
+        return [(j, seed) for j in rungs for seed in self.seeds if seed not in self.scores.get(j, {})]
+
+    def multiple(self, j: int) -> float:
+        return self._multiples[j]
+
+
+def _tune(
+    lab: _Lab, methods: Sequence[_Method], offset: int, grid: Sequence[float] | None, replicates: int
+) -> tuple[dict[str, float], dict[str, tuple[tuple[float, float], ...]]]:
+    """Return each method's own multiple of the common step, and the scores it was chosen by."""
+    seeds = [lab.seed + offset + i for i in range(TUNING_SEEDS)]
+    tuned = dict.fromkeys([*methods, *(m.base for m in methods if m.base is not None)])
+    ladders = {method: _ladder(lab, method, seeds, grid) for method in tuned if method.name != NEWTON}
+    lab.expected = len(ladders) * (8 + 2 * replicates)
+    while asked := [(method, j, seed) for method, ladder in ladders.items() for j, seed in ladder.wanted()]:
+        keys = [(method, ladders[method].multiple(j), seed) for method, j, seed in asked]
+        lab.answer(keys)
+        for (method, j, seed), key in zip(asked, keys, strict=True):
+            ladders[method].tell(j, seed, lab.excess[key])
+    own = {method.name: ladder.multiple(ladder.best) for method, ladder in ladders.items()}
+    own[NEWTON] = own[ONE_SHOT]  # it takes off from one-shot's answer, whatever suits itself
+    eta = _first(lab.step)
+    tuning = {
+        method.name: tuple(
+            (eta * ladder.multiple(j), sum(scores.values()) / len(scores))
+            for j, scores in sorted(ladder.scores.items())
+        )
+        for method, ladder in ladders.items()
+    }
+    lab.expected = lab.done + len(
+        {(*run, s) for m in methods for x in (1.0, own[m.name]) for run in m.runs(x) for s in range(replicates)}
+    )
+    return own, tuning
+
+
+def _ladder(lab: _Lab, method: _Method, seeds: Sequence[int], grid: Sequence[float] | None) -> _Ladder:
+    if grid is not None:
+        return _Grid(seeds, grid)
+    # A batch b times as large can use a step between 1 and b times as large: begin in the middle.
+    start = round(math.log2(method.batch_size) / 2)
+    return _Ladder(seeds, lambda multiple: lab.allowed(method, multiple), start)
+
+
+# ---- rows, intervals, metrics ----
+
+
+def _rows(
+    lab: _Lab,
+    methods: Sequence[_Method],
+    own: dict[str, float],
+    seeds: Sequence[int],
+    ledgers: dict[tuple[str, float], _Ledger],
+    by_lbfgs: baselines.BaselineResult,
+    tested: _Test | None,
+) -> tuple[Row, ...]:
+    curves = _curves(lab, ledgers)
+    wanted = [(m, step, x) for m in methods for step, x in (("common", 1.0), ("own", own[m.name]))]
+    answers = [[lab.answers[m, x, s] for s in seeds] for m, _, x in wanted]
+    metrics = [math.nan] * (len(wanted) + 1)
+    if tested is not None:
+        with ThreadPoolExecutor(lab.n_threads) as pool:
+            metrics = list(pool.map(tested.mean_metric, [*answers, [by_lbfgs.w]]))
+    reference = {step: [lab.excess[methods[0], x, s] for s in seeds] for _, step, x in wanted[:2]}
+    rows = []
+    for (method, step, multiple), metric in zip(wanted, metrics[:-1], strict=True):
+        ledger = ledgers[method.name, multiple]
+        excess = [lab.excess[method, multiple, s] for s in seeds]
+        rows.append(
+            Row(
+                method=method.name,
+                kind=method.kind,
+                step=step,
+                eta=_first(lab.at(multiple)),
+                **_costs(ledger),
+                **_statistics(excess, reference[step]),
+                test_metric=metric,
+                curve=curves[method.name, multiple],
+            )
+        )
+    return (*rows, _lbfgs_row(lab, by_lbfgs, reference["own"], metrics[-1]))
+
+
+def _curves(
+    lab: _Lab, ledgers: dict[tuple[str, float], _Ledger]
+) -> dict[tuple[str, float], tuple[tuple[int, float], ...]]:
+    """The excess along all measured runs, in one pass over the data."""
+    values = iter(lab.excess_of([w for ledger in ledgers.values() for _, w in ledger.points]))
+    return {key: tuple((n, next(values)) for n, _ in ledger.points) for key, ledger in ledgers.items()}
+
+
+def _costs(ledger: _Ledger) -> dict[str, Any]:
+    names = ("n_rounds", "n_bytes", "n_gradients", "wall_s", "compute_s", "wait_s", "average_s")
+    costs = {name: getattr(ledger, name) for name in names}
+    return costs | {"gradients_per_s": ledger.n_gradients / ledger.wall_s if ledger.wall_s else math.nan}
+
+
+def _lbfgs_row(lab: _Lab, by: baselines.BaselineResult, reference: Sequence[float], metric: float) -> Row:
+    n_samples = lab.problem.n_samples
+    excess = [min(by.objectives) - lab.f_star]
+    return Row(
+        method=LBFGS,
+        kind="baseline",
+        step="none",
+        eta=math.nan,
+        n_rounds=by.n_rounds,
+        n_bytes=by.n_bytes,
+        n_gradients=by.n_gradients,
+        gradients_per_s=by.n_gradients / by.wall_s,
+        wall_s=by.wall_s,
+        compute_s=math.nan,
+        wait_s=math.nan,
+        average_s=math.nan,
+        **_statistics(excess, reference, deterministic=True),
+        test_metric=metric,
+        curve=tuple(((i + 1) * n_samples, value - lab.f_star) for i, value in enumerate(by.objectives)),
+    )
+
+
+def _statistics(excess: Sequence[float], reference: Sequence[float], deterministic: bool = False) -> dict[str, Any]:
+    mean, low, high = _mean_interval(excess, deterministic)
+    ratio, ratio_low, ratio_high = _ratio_interval(excess, reference)
+    return {
+        "excess": tuple(excess),
+        "excess_mean": mean,
+        "excess_low": low,
+        "excess_high": high,
+        "ratio": ratio,
+        "ratio_low": ratio_low,
+        "ratio_high": ratio_high,
+    }
+
+
+def _t_quantile(n: int) -> float:
+    from scipy import stats  # half a second to import
+
+    return float(stats.t.ppf(0.975, n - 1))
+
+
+def _mean_interval(values: Sequence[float], deterministic: bool = False) -> tuple[float, float, float]:
+    """The mean and its 95% interval by Student's t; nan bounds where there is none."""
+    mean, n = float(np.mean(values)), len(values)
+    if deterministic:
+        return mean, mean, mean
+    if n < 2 or not math.isfinite(mean):
+        return mean, math.nan, math.nan
+    half = _t_quantile(n) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def _ratio_interval(values: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
+    """The ratio of means and its 95% interval: delta method on its logarithm, replicates paired."""
+    a, b = np.broadcast_arrays(np.array(values, np.float64), np.array(reference, np.float64))
+    mean_a, mean_b, n = float(a.mean()), float(b.mean()), len(b)
+    if not math.isfinite(mean_b) or mean_b <= 0:
+        return math.nan, math.nan, math.nan
+    ratio = mean_a / mean_b
+    if n < 2 or not 0 < ratio < math.inf:
+        return ratio, math.nan, math.nan
+    half = _t_quantile(n) * float(np.std(a / mean_a - b / mean_b, ddof=1)) / math.sqrt(n)
+    return ratio, ratio * math.exp(-half), ratio * math.exp(half)
+
+
+class _Test:
+    """The test part, and how well predictions from w do on it: AUC or R2."""
+
+    def __init__(self, problem: Problem, X: npt.ArrayLike, y: npt.ArrayLike) -> None:
+        self.X, self.y = np.asarray(X), np.asarray(y, dtype=np.float64)
+        if self.X.ndim != 2 or self.X.shape[1] != problem.n_features or self.y.shape != self.X.shape[:1]:
+            raise ValueError(
+                f"test must be (X, y) with shapes (m, {problem.n_features}) and (m,), "
+                f"got {self.X.shape} and {self.y.shape}"
+            )
+        if problem.loss.is_binary and not (np.abs(self.y) == 1).all():
+            raise ValueError("test: y must hold the labels -1 and +1, as for training")
+        self.name = "AUC" if problem.loss.is_binary else "R2"
+        self._parts = auc_parts if problem.loss.is_binary else r2_parts
+
+    def metric(self, w: Vector) -> tuple[float, float]:
+        """The metric and its standard error over test rows."""
+        return self._parts(self._predict(w[None])[:, 0], self.y)
+
+    def mean_metric(self, answers: Sequence[Vector]) -> float:
+        W = np.array(answers)
+        if not np.isfinite(W).all():
+            return math.nan
+        return float(np.mean([self._parts(column, self.y)[0] for column in self._predict(W).T]))
+
+    def _predict(self, W: Vector) -> Vector:
+        """Predictions of all w, shape (m, len(W)), float64; the intercept, if any, is the last coordinate."""
+        d = self.X.shape[1]
+        blocks = [self.X[i : i + 8192].astype(np.float64) @ W[:, :d].T for i in range(0, len(self.X), 8192)]
+        return np.concatenate(blocks) + W[:, d:].sum(axis=1)
+
+
+def auc_parts(scores: Vector, labels: Vector) -> tuple[float, float]:
+    """Return the area under the ROC curve and its standard error (DeLong, DeLong and Clarke-Pearson 1988; recalled).
+
+    Parameters
+    ----------
+    scores, labels : arrays, shape (m,)
+        Labels -1 and +1. With fewer than two of either, nan.
+
+    Examples
+    --------
+    >>> auc_parts(np.array([0.1, 0.4, 0.35, 0.8]), np.array([-1, -1, 1, 1]))[0]
+    0.75
+    """
+    from scipy.stats import rankdata
+
+    positive = labels > 0
+    n1, n0 = int(positive.sum()), int((~positive).sum())
+    if min(n0, n1) < 2:
+        return math.nan, math.nan
+    ranks = rankdata(scores)
+    # How much of the other class each row is on the right side of, ties counting half.
+    above = (ranks[positive] - rankdata(scores[positive])) / n0
+    below = 1.0 - (ranks[~positive] - rankdata(scores[~positive])) / n1
+    return float(above.mean()), math.sqrt(above.var(ddof=1) / n1 + below.var(ddof=1) / n0)
+
+
+def r2_parts(predictions: Vector, targets: Vector) -> tuple[float, float]:
+    """Return R2 = 1 - mean squared error / variance of the targets, and its standard error by the delta method.
+
+    Examples
+    --------
+    >>> r2_parts(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))[0]
+    0.5
+    """
+    squared = (targets - predictions) ** 2
+    spread = (targets - targets.mean()) ** 2
+    variance = float(spread.mean())
+    if len(targets) < 2 or variance == 0:
+        return math.nan, math.nan
+    unexplained = float(squared.mean()) / variance
+    influence = (squared - unexplained * spread) / variance
+    return 1.0 - unexplained, float(influence.std(ddof=1)) / math.sqrt(len(targets))
+
+
+def _test_facts(tested: _Test | None, problem: Problem) -> dict[str, Any]:
+    metric, error = (math.nan, math.nan) if tested is None else tested.metric(problem.optimum())
+    return {
+        "metric": "" if tested is None else tested.name,
+        "test_metric_at_optimum": metric,
+        "test_metric_se": error,
+    }
+
+
+# ---- small things ----
+
+
+def _one_blas_thread(n_params: int) -> Any:
+    import contextlib
+
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas") if n_params <= ONE_BLAS_THREAD else contextlib.nullcontext()
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be an int >= 1, got {value}")
+    return int(value)

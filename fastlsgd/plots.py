@@ -49,22 +49,26 @@ def looks(methods: Iterable[str]) -> dict[str, Look]:
         REFERENCE: Look(BLACK),
         "one-shot": Look(ORANGE),
         "one worker": Look(GREY, "s", ":", filled=False),
-        "one-shot Richardson": Look(ORANGE, "D", "--", filled=False),
-        "one-shot + Newton step": Look(ORANGE, "^", ":", filled=False),
         "L-BFGS": Look(SKY, "P", "-.", filled=False),
     }
+    after_one_shot = {
+        "Richardson": Look(ORANGE, "D", "--", filled=False),
+        "Newton": Look(ORANGE, "^", ":", filled=False),
+    }
     free = [BLUE, VERMILLION, GREEN, PURPLE, BROWN, OLIVE]
+    methods = list(dict.fromkeys(methods))
     out: dict[str, Look] = {}
-    n_free = 0
     for method in methods:
+        last_word = next((look for word, look in after_one_shot.items() if word in method), None)
         if method in fixed:
             out[method] = fixed[method]
+        elif last_word is not None:
+            out[method] = last_word
         elif not LARGE_BATCH.fullmatch(method):
-            out[method] = Look(free[n_free % len(free)])
-            n_free += 1
+            out[method] = Look(free[sum(look.color in free for look in out.values()) % len(free)])
     for method in methods:
         match = LARGE_BATCH.fullmatch(method)
-        if match:
+        if match is not None:
             twin = out.get(match[1], Look(GREY))
             out[method] = Look(twin.color, "s", "--", filled=False)
     return out
@@ -188,7 +192,9 @@ def trace(trace: Any, ax: Axes | None = None) -> Axes:
 # ---- the two panels ----
 
 
-def _against_rounds(ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: tuple[float, float]) -> None:
+def _against_rounds(
+    ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: tuple[float, float]
+) -> None:
     low, high = limits
     _frame(ax, "rounds (averagings)", limits, "one dot a method, with its 95% interval")
     _rounds_axis(ax, max(row.n_rounds for row in rows))
@@ -226,7 +232,7 @@ def _against_gradients(
     last = max(ends, default=max((curve[-1, 0] for curve in curves.values()), default=10.0))
     # L-BFGS may take many more passes than the schedules: it must not squeeze them.
     stop = max([last, *(min(curve[-1, 0], 30 * last) for curve in curves.values())])
-    start = max(last / 2e3, min((curve[0, 0] for curve in curves.values()), default=1.0))
+    start = max(last / 300, min((curve[0, 0] for curve in curves.values()), default=1.0))
     low, high = limits
     seen = [float(np.interp(math.log(start), np.log(c[:, 0]), np.log(c[:, 1]))) for c in curves.values()]
     high = max(high, min(math.exp(max(seen, default=0.0)), 1e4 * high))
@@ -367,18 +373,38 @@ def _panel(ax: Axes) -> Box:
     return box.x0 * scale + 1, box.y0 * scale + 1, box.x1 * scale - 1, box.y1 * scale - 1
 
 
-def _best(candidates: Iterable[Box], taken: list[Box], panel: Box) -> Box:
-    """Return the first box that is in the panel and free, or else the one with the least overlap."""
+def _best(candidates: Iterable[Box], taken: list[Box], panel: Box, anchor: tuple[float, float] | None = None) -> Box:
+    """Return the first box that is in the panel and free, or else the one with the least overlap.
+
+    With an anchor, the straight line from there to the box must be free, too.
+    """
     best, least = None, math.inf
     for box in candidates:
         outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, panel)
         cost = 10 * max(0.0, outside - 1e-6) + sum(_overlap(box, other) for other in taken)
+        if anchor is not None:
+            cost += sum(_overlap(dot, other) for dot in _line(anchor, box) for other in taken)
         if cost < least:
             best, least = box, cost
         if cost == 0:
             break
     assert best is not None
     return best
+
+
+def _nearest(anchor: tuple[float, float], box: Box) -> tuple[float, float]:
+    return min(max(anchor[0], box[0]), box[2]), min(max(anchor[1], box[1]), box[3])
+
+
+def _line(anchor: tuple[float, float], box: Box) -> list[Box]:
+    """Return the way from a marker to the nearest point of a box as small boxes, the marker itself left out."""
+    (x, y), (bx, by) = anchor, _nearest(anchor, box)
+    length = math.hypot(bx - x, by - y)
+    dots = []
+    for k in range(3, int(length / 2)):
+        cx, cy = x + (bx - x) * 2 * k / length, y + (by - y) * 2 * k / length
+        dots.append((cx - 0.7, cy - 0.7, cx + 0.7, cy + 0.7))
+    return dots
 
 
 def _label_points(ax: Axes, points: list[tuple[float, float, str, str]], taken: list[Box]) -> None:
@@ -391,24 +417,34 @@ def _label_points(ax: Axes, points: list[tuple[float, float, str, str]], taken: 
         x, y, words, color = points[i]
         px, py = at[i]
         width, height = _size(ax, words, FONT)
-        box = _best(_places(px, py, width, height), taken, panel)
+        box = _best(_places(px, py, width, height), taken, panel, anchor=(px, py))
         taken.append(box)
-        cx, cy = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        near = _overlap((px - 9, py - 9, px + 9, py + 9), box) > 0
-        arrow = None if near else {"arrowstyle": "-", "linewidth": 0.6, "color": color, "shrinkA": 0, "shrinkB": 3.5}
-        ax.annotate(
-            words, (x, y), (cx - px, cy - py), textcoords="offset points", ha="center", va="center",
-            fontsize=FONT, color=color, arrowprops=arrow, zorder=5, annotation_clip=False,
-        )  # fmt: skip
+        _write(ax, (x, y), (px, py), box, words, color)
+
+
+def _write(ax: Axes, at: tuple[float, float], anchor: tuple[float, float], box: Box, words: str, color: str) -> None:
+    """Write words into a box (points), tied to the point `at` (data); a thin line bridges more than a gap."""
+    cx, cy = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    ax.annotate(
+        words, at, (cx - anchor[0], cy - anchor[1]), textcoords="offset points", ha="center", va="center",
+        fontsize=FONT, color=color, zorder=5, annotation_clip=False,
+    )  # fmt: skip
+    end = _nearest(anchor, box)
+    if math.hypot(end[0] - anchor[0], end[1] - anchor[1]) > 9:
+        arrow = {"arrowstyle": "-", "linewidth": 0.6, "color": color, "shrinkA": 0, "shrinkB": 3.5}
+        offset = (end[0] - anchor[0], end[1] - anchor[1])
+        ax.annotate("", at, offset, textcoords="offset points", arrowprops=arrow, zorder=3, annotation_clip=False)
 
 
 def _places(x: float, y: float, width: float, height: float) -> Iterable[Box]:
+    """Yield boxes beside, above and below a point, nearest first."""
     for gap in (6, 9, 14, 20, 27, 35, 44, 54, 65, 80, 100):
-        for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1), (0.5, 1), (-0.5, 1),
-                       (0.5, -1), (-0.5, -1)):  # fmt: skip
-            cx = x + dx * (gap * (0.7 if dy else 1) + width / 2)
-            cy = y + dy * (gap + height / 2)
-            yield cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
+        sides = [(gap + width / 2, 0.0), (-gap - width / 2, 0.0)]
+        for part in (0.0, 0.5, -0.5, 1.0, -1.0):
+            sides += [(part * width / 2, sign * (gap + height / 2)) for sign in (1, -1)]
+        sides += [(sx * (0.7 * gap + width / 2), sy * (0.7 * gap + height / 2)) for sx in (1, -1) for sy in (1, -1)]
+        for dx, dy in sides:
+            yield x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2
 
 
 def _label_ends(ax: Axes, labels: list[tuple[float, float, str, str]], x_label: float) -> None:
@@ -452,7 +488,9 @@ def _spread(wanted: list[float], gap: float, low: float, high: float) -> list[fl
             first, count = groups.pop()
             before, n_before = groups.pop()
             total = n_before + count
-            middle = (n_before * (before + (n_before - 1) * gap / 2) + count * (first + (count - 1) * gap / 2)) / total
+            middle = (
+                n_before * (before + (n_before - 1) * gap / 2) + count * (first + (count - 1) * gap / 2)
+            ) / total
             groups.append([middle - (total - 1) * gap / 2, total])
     return [first + k * gap for first, count in groups for k in range(int(count))]
 

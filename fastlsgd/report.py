@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 REFERENCE = "mini-batch averaging"
 LARGE_BATCH = re.compile(r"large mini-batch, rounds of (.+)")
 
+# Fields of schedules that their users rarely set.
+DEFAULTS = ("c=1.0", "form='mu'", "power=1.0")
+
 # "As good" is within ten percent: a tenth of the excess objective is far below what any test set can see.
 AS_GOOD = 1.1
 # A second-order method must win by this much before it is worth d^2 floats and a pass of its own.
@@ -135,9 +138,19 @@ class _Column:
 
 
 def short_name(method: str) -> str:
-    """Return the method's name as the table has it: at most 22 characters, explained below the table."""
-    match = LARGE_BATCH.fullmatch(method)
-    return f"large mini-batch ({match[1].removeprefix('period ')})" if match else method
+    """Return the method's name as tables and pictures have it, short enough for a column.
+
+    >>> short_name("large mini-batch, rounds of period 16"), short_name("GrowingPeriod(first=4, power=1.0)")
+    ('large mini-batch (16)', 'GrowingPeriod(4)')
+    """
+    if match := LARGE_BATCH.fullmatch(method):
+        return f"large mini-batch ({match[1].removeprefix('period ')})"
+    if "(" in method and "=" in method:  # the repr of a schedule: its values, those left at their default left out
+        values = [
+            part for part in re.split(r", (?=\w+=)", method[method.index("(") + 1 : -1]) if part not in DEFAULTS
+        ]
+        return f"{method[: method.index('(')]}({', '.join(part.split('=', 1)[1] for part in values)})"
+    return method.replace("one Newton", "Newton")
 
 
 def by_method(rows: Iterable[Any]) -> list[Any]:
@@ -340,6 +353,10 @@ class Case:
             all_schedules=own,
         )
 
+    def baseline(self, word: str) -> Any:
+        """Return the baseline whose name holds the word, or None."""
+        return next((row for method, row in self.baselines.items() if word in method), None)
+
     @property
     def rarest(self) -> Any:
         """The schedule with the fewest rounds."""
@@ -415,8 +432,8 @@ def second_order(case: Case) -> str | None:
     """Newton or L-BFGS is at least ten times better than every schedule, in fewer rounds than the best of them."""
     best = min(case.all_schedules, key=lambda row: row.excess_mean)
     found = []
-    for name in ("one-shot + Newton step", "L-BFGS"):
-        row = case.baselines.get(name)
+    for word in ("Newton", "L-BFGS"):
+        row = case.baseline(word)
         if row is None or not row.n_rounds < best.n_rounds:
             continue
         ceiling = row.excess_mean if math.isnan(row.excess_high) else row.excess_high
@@ -425,10 +442,10 @@ def second_order(case: Case) -> str | None:
     if not found:
         return None
     row = min(found, key=lambda one: (one.n_rounds, one.excess_mean))
-    what = {
-        "one-shot + Newton step": f"one-shot averaging (step {step(row.eta)}) and one Newton step end",
-        "L-BFGS": "L-BFGS (no step to choose) ends",
-    }[row.method]
+    if row.step == "none":
+        what = f"{row.method} (no step to choose) ends"
+    else:
+        what = f"one-shot averaging (step {step(row.eta)}) and one Newton step end"
     _, times, _ = versus(best, row)
     lower = f"at least {sig(times)} times lower than" if times < 1e6 else "at the optimum to rounding, unlike"
     return (
@@ -454,7 +471,7 @@ def same_predictions(case: Case) -> str | None:
 
 def richardson(case: Case) -> str | None:
     """Two one-shot runs, extrapolated, are as good as averaging at every step."""
-    row = case.baselines.get("one-shot Richardson")
+    row = case.baseline("Richardson")
     if row is None or not row.ratio_high <= AS_GOOD:
         return None
     return (

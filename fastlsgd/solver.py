@@ -8,10 +8,10 @@ same step; cutting changes no bit.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import arguments
 from .averages import Average
 from .backends.threads import Threads
-from .data import Shards, is_memory_mapped, shard_sizes, whole_rows
+from .data import lay_out
 from .problem import Problem
 from .schedules import FixedPeriod, Schedule
 from .state import CheckpointError, Pending, State
-from .stepsizes import Constant, StepSize
+from .stepsizes import StepSize
 from .team import resolve_threads
 from .trace import Record, Trace
 
@@ -138,33 +139,45 @@ class Run:
         if not isinstance(problem, Problem):
             raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
         self.problem = problem
-        self.n_workers = _whole("n_workers", n_workers)
-        self.batch_size = _whole("batch_size", batch_size)
+        self.n_workers = arguments.whole("n_workers", n_workers)
+        self.batch_size = arguments.whole("batch_size", batch_size)
         if n_steps is None:  # one pass over the data
             n_steps = max(1, -(-problem.n_samples // (self.n_workers * self.batch_size)))
-        self.n_steps = _whole("n_steps", n_steps)
-        self.seed = _whole("seed", seed, least=0)
-        if self.seed >= 2**64:
-            raise ValueError(f"seed must be below 2^64, got {seed}")
-        self.sampling = _one_of("sampling", sampling or "reshuffle", ("reshuffle", "replacement"))
-        self.partition = _one_of("partition", partition, ("iid", "contiguous"))
+        self.n_steps = arguments.whole("n_steps", n_steps)
+        self.seed = arguments.seed_of(seed)
+        self.sampling = arguments.one_of("sampling", sampling or "reshuffle", ("reshuffle", "replacement"))
+        self.partition = arguments.one_of("partition", partition, ("iid", "contiguous"))
         self.average = Average.parse(average, self.n_steps)
-        self.weights = _averaging_weights(weights, self.n_workers, problem.n_samples)
-        self.step_size = self._resolve_step_size(step_size)
-        self.schedule = self._bind(FixedPeriod(16) if schedule is None else schedule)
-        self._record_at = _record_steps(record, self.n_steps)
-        self.max_time_s = None if max_time_s is None else _positive_seconds(max_time_s)
+        self.weights = arguments.averaging_weights(weights, self.n_workers, problem.n_samples)
+        self.step_size = arguments.resolve_step_size(step_size, problem, self.batch_size)
+        self.schedule = arguments.bound_schedule(
+            FixedPeriod(16) if schedule is None else schedule, problem, self.step_size, self.n_workers, self.n_steps
+        )
+        self._record_at = arguments.record_steps(record, self.n_steps)
+        self.max_time_s = arguments.seconds("max_time_s", max_time_s)
         self.callback, self.checkpoint = callback, checkpoint
         n_threads = resolve_threads(n_threads, self.n_workers)
 
-        rows, layout, n_copied = self._lay_out(_one_of("layout", layout, ("auto", "view", "packed")), n_threads)
+        rows, layout, n_copied = lay_out(
+            problem.X,
+            problem.y,
+            problem.sample_weight,
+            intercept=problem.fit_intercept,
+            n_workers=self.n_workers,
+            seed=self.seed,
+            sampling=self.sampling,
+            partition=self.partition,
+            layout=arguments.one_of("layout", layout, ("auto", "view", "packed")),
+            n_visits=self.n_steps * self.batch_size,
+            n_threads=n_threads,
+        )
         self._rows = rows
-        start_at = _start(w0, problem)
+        start_at = arguments.start_at(w0, problem)
         config = self._config(start_at)
         if state is None:
             self.state = State.start(config, problem, start_at)
         else:
-            _check_same(state, config, problem)
+            _refuse_foreign(state, config, problem)
             self.state = state.copy()
         self.trace = Trace(
             problem,
@@ -246,7 +259,7 @@ class Run:
         Diverged
             An iterate is no longer finite; the run stands where the slice began.
         """
-        stop_after = None if n_rounds is None else self.n_rounds + _whole("n_rounds", n_rounds)
+        stop_after = None if n_rounds is None else self.n_rounds + arguments.whole("n_rounds", n_rounds)
         started = time.monotonic()
         saved = started
         self._stopped = False
@@ -309,25 +322,11 @@ class Run:
         if getattr(self.schedule, "needs_objective", False):
             objectives = (*objectives, float(self.problem.objective(self.w)))
         view = _View(self.n_workers, self.n_steps, state.t, state.n_rounds, self._eta, objectives)
-        lengths = _checked_periods(self.schedule.next_periods(view), self.schedule)
-        ends = np.cumsum(np.minimum(lengths, self.n_steps))
-        left = self.n_steps - state.t
-        last = int(np.searchsorted(ends, left))
-        if last < len(lengths):  # the round that reaches n_steps is cut there
-            lengths = lengths[: last + 1].copy()
-            lengths[last] = left - (int(ends[last - 1]) if last else 0)
+        lengths = arguments.round_lengths(self.schedule.next_periods(view), self.schedule, self.n_steps - state.t)
         state.pending = Pending(lengths, state.n_rounds, state.t, objectives)
 
     def _eta(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        eta = np.ascontiguousarray(self.step_size(steps), dtype=np.float64)
-        if eta.shape != steps.shape:
-            raise ValueError(f"{self.step_size!r} must return one eta a step, shape {steps.shape}, got {eta.shape}")
-        if not (eta > 0).all() or not np.isfinite(eta).all():
-            i = int(np.flatnonzero(~((eta > 0) & np.isfinite(eta)))[0])
-            raise ValueError(
-                f"{self.step_size!r} must return positive, finite step sizes, got {eta[i]} at step {steps[i]}"
-            )
-        return eta
+        return arguments.step_sizes_at(self.step_size, steps)
 
     def _take_due_record(self) -> None:
         while (due := self._next_record()) is not None and due <= self.t:
@@ -418,62 +417,6 @@ class Run:
     def _save(self) -> None:
         assert self.checkpoint is not None
         self.state.save(self.checkpoint)
-
-    # ---- laying out ----
-
-    def _resolve_step_size(self, step_size: StepSize | str) -> StepSize:
-        if isinstance(step_size, str):
-            if step_size != "auto":
-                raise ValueError(f"step_size must be a StepSize or 'auto', got {step_size!r}; try Constant(0.01)")
-            return Constant(self.problem.safe_step())
-        if not callable(step_size):
-            raise TypeError(f"step_size must be a StepSize such as Constant(0.01), got {step_size!r}")
-        if not is_memory_mapped(self.problem.X):
-            bound = self.problem.step_bound(self.batch_size)
-            largest = float(np.asarray(step_size(np.array([1], dtype=np.int64)))[0])
-            if largest > bound:
-                warnings.warn(
-                    f"step size {largest:g} is beyond {bound:g}, the largest that can be stable here "
-                    "(Problem.step_bound); the run may diverge",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
-        return step_size
-
-    def _bind(self, schedule: Schedule) -> Schedule:
-        if not callable(getattr(schedule, "next_periods", None)):
-            raise TypeError(
-                f"schedule must have a method next_periods, got {schedule!r}; "
-                "try MiniBatch(), FixedPeriod(16) or OneShot()"
-            )
-        bind = getattr(schedule, "bind", None)
-        return bind(self.problem, self.step_size, self.n_workers, self.n_steps) if bind else schedule
-
-    def _lay_out(self, layout: str, n_threads: int) -> tuple[Any, str, int]:
-        problem = self.problem
-        n_visits = self.n_steps * self.batch_size
-        options = {"intercept": problem.fit_intercept, "sampling": self.sampling, "n_visits": n_visits}
-        if self.sampling == "replacement" and self.partition == "iid":
-            # Every worker draws from all rows: there are no shards to copy.
-            rows = whole_rows(
-                problem.X, problem.y, problem.sample_weight, n_workers=self.n_workers, seed=self.seed, **options
-            )
-            return rows, "view", 0
-        if layout == "auto":
-            longest_shard = -(-problem.n_samples // self.n_workers)
-            two_epochs = n_visits >= 2 * longest_shard
-            layout = "packed" if two_epochs and not is_memory_mapped(problem.X) else "view"
-        shards = Shards(
-            problem.X,
-            problem.y,
-            problem.sample_weight,
-            n_workers=self.n_workers,
-            seed=self.seed,
-            partition=self.partition,  # type: ignore[arg-type]
-            layout=layout,  # type: ignore[arg-type]
-            n_threads=n_threads,
-        )
-        return shards.for_kernels(**options), layout, shards.n_copied_bytes  # type: ignore[arg-type]
 
     def _config(self, w0: np.ndarray) -> dict[str, Any]:
         return {
@@ -581,80 +524,11 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     return run.result()
 
 
-# ---- checks of arguments ----
+# What help() and editors show: the options stand once, in Run.
+local_sgd.__signature__ = inspect.signature(Run).replace(return_annotation=Result)  # type: ignore[attr-defined]
 
 
-def _whole(name: str, value: Any, *, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {value}")
-    return int(value)
-
-
-def _one_of(name: str, value: Any, names: tuple[str, ...]) -> str:
-    if value not in names:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, names))}, got {value!r}")
-    return value
-
-
-def _positive_seconds(value: Any) -> float:
-    if isinstance(value, (bool, str)) or not value > 0:
-        raise ValueError(f"max_time_s must be a positive number of seconds or None, got {value!r}")
-    return float(value)
-
-
-def _averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArray[np.float64]:
-    if weights is None:
-        return np.full(n_workers, 1.0 / n_workers)
-    if isinstance(weights, str):
-        if weights != "rows":
-            raise ValueError(f"weights must be None, 'rows' or an array, got {weights!r}")
-        return shard_sizes(n_samples, n_workers) / n_samples
-    values = np.ascontiguousarray(weights, dtype=np.float64)
-    if values.shape != (n_workers,):
-        raise ValueError(f"weights must have shape ({n_workers},), one a worker, got {values.shape}")
-    if not (values >= 0).all() or abs(values.sum() - 1.0) > 1e-9:
-        raise ValueError(f"weights must be >= 0 and sum to 1, got sum {values.sum():g}; pass weights / weights.sum()")
-    return values
-
-
-def _record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
-    if isinstance(record, (int, np.integer)) and not isinstance(record, bool):
-        if record < 0:
-            raise ValueError(f"record must be >= 0, got {record}")
-        if record <= 1:
-            return np.array([n_steps] * int(record), dtype=np.int64)
-        return np.unique(np.rint(np.geomspace(1, n_steps, int(record)))).astype(np.int64)
-    steps = np.unique(np.asarray(record))
-    if steps.dtype.kind not in "iu" or steps.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
-        raise ValueError(f"record must be an int >= 0 or step numbers from 1 to {n_steps}, got {record!r}")
-    return steps.astype(np.int64)
-
-
-def _checked_periods(lengths: Any, schedule: Schedule) -> npt.NDArray[np.int64]:
-    values = np.atleast_1d(np.asarray(lengths))
-    if values.dtype.kind not in "iu" or values.ndim != 1 or values.size == 0 or (values < 1).any():
-        raise ValueError(f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {lengths!r}")
-    return np.ascontiguousarray(values, dtype=np.int64)
-
-
-def _start(w0: Any, problem: Problem) -> np.ndarray:
-    if w0 is None:
-        return np.zeros(problem.n_params, problem.dtype)
-    start = np.asarray(w0)
-    if start.shape != (problem.n_params,):
-        raise ValueError(
-            f"w0 must have shape ({problem.n_params},), got {start.shape}"
-            + ("; its last entry is the intercept" if problem.fit_intercept else "")
-        )
-    start = start.astype(problem.dtype)
-    if not np.isfinite(start).all():
-        raise ValueError("w0 must be finite")
-    return start
-
-
-def _check_same(state: Any, config: dict[str, Any], problem: Problem) -> None:
+def _refuse_foreign(state: Any, config: dict[str, Any], problem: Problem) -> None:
     if not isinstance(state, State):
         raise TypeError(f"state must be a State, got {type(state).__name__}; State.load(path) reads a checkpoint")
     keys = [key for key in {**config, **state.config} if config.get(key) != state.config.get(key)]

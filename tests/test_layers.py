@@ -23,14 +23,16 @@ ALLOWED = {
     "state": {"_kernels"},
     "trace": {"problem"},
     "backends": {"_kernels", "team", "problem", "state"},
-    "solver": LEAVES | {"team", "data", "problem", "state", "trace", "backends"},
+    "arguments": LEAVES | {"data", "problem"},
+    "solver": LEAVES | {"arguments", "team", "data", "problem", "state", "trace", "backends"},
 }
 ABOVE = {"theory", "baselines", "experiments", "estimators", "report", "plots", "cli"}
 ALLOWED["theory"] = set(ALLOWED["solver"]) | {"_kernels"}
 ALLOWED["baselines"] = set(ALLOWED["theory"]) | {"solver"}
 ALLOWED["experiments"] = ALLOWED["baselines"] | {"theory", "baselines"}
 ALLOWED["estimators"] = ALLOWED["experiments"]
-ALLOWED["report"] = ALLOWED["plots"] = ALLOWED["experiments"] | {"experiments"}
+ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
+ALLOWED["plots"] = ALLOWED["report"] | {"report"}
 ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
 
 

@@ -17,7 +17,9 @@ SPREAD = np.linspace(-1, 1, 10) / (2.262157 * np.std(np.linspace(-1, 1, 10), ddo
 COMMON = 0.069
 
 
-def make_row(method, mean, n_rounds, *, kind="schedule", step="own", eta=0.03, rel=0.03, ratio=None, test=0.6450, **more):
+def make_row(
+    method, mean, n_rounds, *, kind="schedule", step="own", eta=0.03, rel=0.03, ratio=None, test=0.6450, **more
+):
     """A row with ten replicates whose interval is mean * (1 +- rel); rel=None: a deterministic method."""
     ratio = math.nan if ratio is None else ratio
     half = 0.0 if rel is None else 1.4 * rel
@@ -42,12 +44,18 @@ def make_row(method, mean, n_rounds, *, kind="schedule", step="own", eta=0.03, r
         "ratio_low": ratio * (1 - half),
         "ratio_high": ratio * (1 + half),
         "test_metric": test,
-        "curve": tuple(
-            (int(n), float(mean * (1 + (1.08e7 / n) ** 1.1) + 0.02 * np.exp(-n / 3e3)))
-            for n in np.geomspace(8, 1.08e7, 32)
-        ),
+        "curve": sgd_curve(mean),
     }
     return SimpleNamespace(**{**values, **more})
+
+
+def sgd_curve(mean, n_gradients=10_800_000):
+    points = np.geomspace(8, n_gradients, 16)
+    return tuple((int(n), float(mean * n_gradients / n + 0.15 * np.exp(-n / 2e4))) for n in points)
+
+
+def lbfgs_curve(n_rounds=61, n_samples=2_700_000, first=0.06, last=3.1e-12):
+    return tuple((k * n_samples, float(e)) for k, e in enumerate(np.geomspace(first, last, n_rounds), 1))
 
 
 def make_comparison(rows, **facts):
@@ -108,10 +116,11 @@ def flights3m_late(**facts):
         baseline("large mini-batch, rounds of period 16", 5.05e-6, 84_375, 5.3e-6, eta=0.88),
         baseline("large mini-batch, rounds of period 256", 8.8e-6, 5_273, 5.3e-6, eta=3.5),
         baseline("one worker", 4.9e-5, 0, 5.3e-6, n_bytes=0, eta=0.0069),
-        baseline("one-shot Richardson", 4.8e-6, 1, 5.3e-6, eta=0.017),
-        baseline("one-shot + Newton step", 2.5e-9, 2, 5.3e-6, eta=0.0043),
+        baseline("one-shot Richardson", 4.8e-6, 1, 5.3e-6, eta=0.017, curve=sgd_curve(4.8e-6, 21_600_000)),
+        baseline("one-shot + Newton step", 2.5e-9, 2, 5.3e-6, eta=0.0043,
+                 curve=(*sgd_curve(1.95e-5), (13_500_000, 2.5e-9))),
         make_row("L-BFGS", 3.1e-12, 61, kind="baseline", step="none", eta=math.nan, rel=None, ratio=5.8e-7,
-                 wait_s=math.nan, average_s=math.nan),
+                 wait_s=math.nan, average_s=math.nan, curve=lbfgs_curve()),
     ]  # fmt: skip
     return make_comparison(rows, **facts)
 
@@ -251,7 +260,8 @@ def test_intervals(values, text):
 
 
 @pytest.mark.parametrize(
-    ("n", "text"), [(0, "0"), (999, "999 B"), (1000, "1.0 kB"), (999_950, "1.0 MB"), (10_400_000, "10 MB"), (1.25e9, "1.2 GB")]
+    ("n", "text"),
+    [(0, "0"), (999, "999 B"), (1000, "1.0 kB"), (999_950, "1.0 MB"), (10_400_000, "10 MB"), (1.25e9, "1.2 GB")],
 )
 def test_human_bytes(n, text):
     assert report.human_bytes(n) == text
@@ -271,7 +281,11 @@ def test_flights3m_late_second_order_wins_and_the_common_step_misleads():
 def test_flights13_late_second_order_wins_but_predictions_do_not_change():
     verdict = report.verdict(flights13_late())
     assert (verdict.key, verdict.caveat) == ("second-order", "near-floor")
-    for words in ("2 rounds instead of 130,938", "1.3 times the statistical floor (9.7e-5)", "predictions do not change"):
+    for words in (
+        "2 rounds instead of 130,938",
+        "1.3 times the statistical floor (9.7e-5)",
+        "predictions do not change",
+    ):
         assert words in verdict.sentence
 
 
@@ -394,7 +408,9 @@ def test_average_often_needs_all_ratios_and_differences_above_the_floor():
 
 
 def test_a_trade_off_names_the_rarest_schedule_that_predictions_do_not_see():
-    verdict = report.verdict(schedules(("period 16", 1.2, 60), ("period 64", 1.5, 15), ("one-shot", 9.0, 1), floor=6e-6))
+    verdict = report.verdict(
+        schedules(("period 16", 1.2, 60), ("period 64", 1.5, 15), ("one-shot", 9.0, 1), floor=6e-6)
+    )
     assert verdict.key == "trade-off" and "period 64" in verdict.sentence
 
 

@@ -1,0 +1,151 @@
+"""Arguments of a run: each checked once, with a message that says what to do."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .data import is_memory_mapped, shard_sizes
+from .problem import Problem
+from .schedules import Schedule
+from .stepsizes import Constant, StepSize
+
+
+def whole(name: str, value: Any, *, least: int = 1) -> int:
+    """Return value as an int >= least."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be an int >= {least}, got {value}")
+    return int(value)
+
+
+def seed_of(value: Any) -> int:
+    """Return value as a seed: 64 bits."""
+    seed = whole("seed", value, least=0)
+    if seed >= 2**64:
+        raise ValueError(f"seed must be below 2^64, got {seed}")
+    return seed
+
+
+def one_of(name: str, value: Any, names: tuple[str, ...]) -> str:
+    """Return value, which must be one of the names."""
+    if value not in names:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, names))}, got {value!r}")
+    return value
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """Return value as a positive number of seconds, or None."""
+    if value is None:
+        return None
+    if isinstance(value, (bool, str)) or not value > 0:
+        raise ValueError(f"{name} must be a positive number of seconds or None, got {value!r}")
+    return float(value)
+
+
+def averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArray[np.float64]:
+    """Return the weights of the averaging, float64, shape (n_workers,), of None, "rows" or an array."""
+    if weights is None:
+        return np.full(n_workers, 1.0 / n_workers)
+    if isinstance(weights, str):
+        if weights != "rows":
+            raise ValueError(f"weights must be None, 'rows' or an array, got {weights!r}")
+        return shard_sizes(n_samples, n_workers) / n_samples
+    values = np.array(weights, dtype=np.float64)
+    if values.shape != (n_workers,):
+        raise ValueError(f"weights must have shape ({n_workers},), one a worker, got {values.shape}")
+    if not (values >= 0).all() or abs(values.sum() - 1.0) > 1e-9:
+        raise ValueError(f"weights must be >= 0 and sum to 1, got sum {values.sum():g}; pass weights / weights.sum()")
+    return values
+
+
+def record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
+    """Return the steps at which records are made: none, so many log-spaced ones with both ends, or those given."""
+    if isinstance(record, (int, np.integer)) and not isinstance(record, bool):
+        if record < 0:
+            raise ValueError(f"record must be >= 0, got {record}")
+        if record <= 1:
+            return np.array([n_steps] * int(record), dtype=np.int64)
+        return np.unique(np.rint(np.geomspace(1, n_steps, int(record)))).astype(np.int64)
+    steps = np.unique(np.asarray(record))
+    if steps.dtype.kind not in "iu" or steps.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
+        raise ValueError(f"record must be an int >= 0 or step numbers from 1 to {n_steps}, got {record!r}")
+    return steps.astype(np.int64)
+
+
+def start_at(w0: Any, problem: Problem) -> np.ndarray:
+    """Return where all workers start, in the dtype of the problem; None is zeros."""
+    if w0 is None:
+        return np.zeros(problem.n_params, problem.dtype)
+    start = np.asarray(w0)
+    if start.shape != (problem.n_params,):
+        raise ValueError(
+            f"w0 must have shape ({problem.n_params},), got {start.shape}"
+            + ("; its last entry is the intercept" if problem.fit_intercept else "")
+        )
+    start = start.astype(problem.dtype)
+    if not np.isfinite(start).all():
+        raise ValueError("w0 must be finite")
+    return start
+
+
+def resolve_step_size(step_size: Any, problem: Problem, batch_size: int) -> StepSize:
+    """Return the step size, "auto" made a number; warn of one that cannot be stable."""
+    if isinstance(step_size, str):
+        if step_size != "auto":
+            raise ValueError(f"step_size must be a StepSize or 'auto', got {step_size!r}; try Constant(0.01)")
+        return Constant(problem.safe_step())
+    if not callable(step_size):
+        raise TypeError(f"step_size must be a StepSize such as Constant(0.01), got {step_size!r}")
+    if not is_memory_mapped(problem.X):  # the bound costs a pass, which in-memory data has had
+        bound = problem.step_bound(batch_size)
+        largest = float(np.asarray(step_size(np.array([1], dtype=np.int64)))[0])
+        if largest > bound:
+            warnings.warn(
+                f"step size {largest:g} is beyond {bound:g}, the largest that can be stable here "
+                "(Problem.step_bound); the run may diverge",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+    return step_size
+
+
+def bound_schedule(schedule: Any, problem: Problem, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
+    """Return the schedule; one that needs constants of the problem is bound to it."""
+    if not callable(getattr(schedule, "next_periods", None)):
+        raise TypeError(
+            f"schedule must have a method next_periods, got {schedule!r}; "
+            "try MiniBatch(), FixedPeriod(16) or OneShot()"
+        )
+    bind = getattr(schedule, "bind", None)
+    return bind(problem, step_size, n_workers, n_steps) if bind else schedule
+
+
+def round_lengths(lengths: Any, schedule: Schedule, left: int) -> npt.NDArray[np.int64]:
+    """Return what next_periods answered as int64, cut where `left` steps are reached."""
+    values = np.atleast_1d(np.asarray(lengths))
+    if values.dtype.kind not in "iu" or values.ndim != 1 or values.size == 0 or (values < 1).any():
+        raise ValueError(f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {lengths!r}")
+    values = np.minimum(values, left).astype(np.int64)
+    ends = np.cumsum(values)
+    last = int(np.searchsorted(ends, left))
+    if last < len(values):  # the round that reaches n_steps is cut there
+        values = values[: last + 1]
+        values[last] = left - (int(ends[last - 1]) if last else 0)
+    return values
+
+
+def step_sizes_at(step_size: StepSize, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return eta of the steps, checked: one each, positive and finite."""
+    eta = np.ascontiguousarray(step_size(steps), dtype=np.float64)
+    if eta.shape != steps.shape:
+        raise ValueError(f"{step_size!r} must return one eta a step, shape {steps.shape}, got {eta.shape}")
+    good = (eta > 0) & np.isfinite(eta)
+    if not good.all():
+        i = int(np.flatnonzero(~good)[0])
+        raise ValueError(f"{step_size!r} must return positive, finite step sizes, got {eta[i]} at step {steps[i]}")
+    return eta
