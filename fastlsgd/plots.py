@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .report import LARGE_BATCH, REFERENCE, by_method, plain, short_name, sig
+from .report import LARGE_BATCH, REFERENCE, by_method, passes, plain, short_name, sig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -350,7 +350,7 @@ def _title(comparison: Any) -> str:
     facts = comparison.facts
     return (
         f"{facts.get('name') or 'data'}: {facts['loss']} loss, l2 {plain(facts['l2'])}, {facts['n_samples']:,} x "
-        f"{facts['n_features']:,}, P = {facts['n_workers']} workers, {plain(facts['n_passes'])} passes, "
+        f"{facts['n_features']:,}, P = {facts['n_workers']} workers, {passes(facts['n_passes'])}, "
         f"{facts['replicates']} replicates; every method at its own best step"
     )
 

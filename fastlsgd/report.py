@@ -30,11 +30,6 @@ NEAR_FLOOR = 10.0
 # A ratio that changes by this factor between the common and the own step misleads.
 MISLEADS = 2.0
 
-# Below NARROW columns no figure of speed fits, below WIDE intervals are given as +- percent, from ROOMY on there is
-# room for a third digit.
-NARROW, WIDE, ROOMY = 100, 118, 126
-
-
 # ---- numbers ----
 
 
@@ -81,6 +76,8 @@ def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
     >>> interval(4.1e-5, 3.94e-5, 4.31e-5), interval(1.06, 1.01, 1.12)
     ('4.1 [3.9, 4.3]e-5', '1.06 [1.01, 1.12]')
     """
+    if mean == math.inf:
+        return "diverged"
     if not math.isfinite(mean) or math.isnan(low) or math.isnan(high) or low == high:
         return sig(mean, digits)
     exponent = math.floor(math.log10(abs(mean))) if mean else 0
@@ -94,6 +91,8 @@ def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
 
 def plus_minus(mean: float, low: float, high: float, digits: int = 2) -> str:
     """Return the value and half the width of its interval in percent: 4.1e-5 ±5%."""
+    if mean == math.inf:
+        return "diverged"
     if not math.isfinite(mean) or not high - low > 0 or mean <= 0:
         return sig(mean, digits)
     return f"{sig(mean, digits)} ±{sig(50 * (high - low) / mean, 1)}%"
@@ -122,6 +121,11 @@ def _rate(per_second: float) -> str:
     return f"{sig(per_second / 1e3)}k" if per_second >= 1e3 else sig(per_second)
 
 
+def passes(n: float) -> str:
+    """Return n passes in words: 1 pass, 4 passes, 1.5 passes."""
+    return "1 pass" if n == 1 else f"{plain(n)} passes"
+
+
 def _rounds(n: int) -> str:
     return "1 round" if n == 1 else f"{n:,} rounds"
 
@@ -130,11 +134,19 @@ def _rounds(n: int) -> str:
 
 
 @dataclass(frozen=True)
+class _Layout:
+    """How much of each number is shown; the first of ``LAYOUTS`` that fits is taken."""
+
+    spread: Callable[..., str]
+    digits: int = 2
+    speeds: bool = True
+
+
+@dataclass(frozen=True)
 class _Column:
     title: str
     cell: Callable[[Any], str]
     justify: str = "right"
-    widest: int = NARROW  # shown in terminals of at least this many columns
 
 
 def short_name(method: str) -> str:
@@ -165,11 +177,37 @@ def _step_cell(row: Any) -> str:
     return "-" if row.step == "none" else f"{row.step} {step(row.eta)}"
 
 
-def _columns(comparison: Any, width: int) -> list[_Column]:
+LAYOUTS = (_Layout(interval, 3), _Layout(interval), _Layout(plus_minus), _Layout(plus_minus, speeds=False))
+
+
+def _columns(comparison: Any, layout: _Layout) -> list[_Column]:
+    spread, digits = layout.spread, layout.digits
+    full = spread is interval
+    columns = [
+        _Column("method", lambda row: short_name(row.method), "left"),
+        _Column("step", _step_cell, "left"),
+        _Column("rounds", lambda row: f"{row.n_rounds:,}"),
+        _Column("bytes", lambda row: human_bytes(row.n_bytes)),
+        *(_speeds(comparison) if layout.speeds else ()),
+        _Column(
+            "excess objective\nof w_bar" if full else "excess\nof w_bar",
+            lambda row: spread(row.excess_mean, row.excess_low, row.excess_high, digits),
+            "left",
+        ),
+        _Column(
+            "ratio to mini-\nbatch averaging" if full else "ratio to\nmini-batch",
+            lambda row: spread(row.ratio, row.ratio_low, row.ratio_high, 2 if full else 3),
+            "left",
+        ),
+    ]
+    metric = comparison.facts.get("metric", "")
+    return [*columns, _Column(f"test\n{metric}", _metric_cell)] if metric else columns
+
+
+def _speeds(comparison: Any) -> list[_Column]:
     spans = [getattr(row, f"{part}_s") for row in comparison.rows for part in ("compute", "wait", "average")]
     in_seconds = max([span for span in spans if math.isfinite(span)], default=0.0) >= 10.0
     unit, scale = ("s", 1.0) if in_seconds else ("ms", 1e3)
-    digits = 3 if width >= ROOMY else 2
 
     def seconds(name: str) -> Callable[[Any], str]:
         def cell(row: Any) -> str:
@@ -178,39 +216,28 @@ def _columns(comparison: Any, width: int) -> list[_Column]:
 
         return cell
 
-    spread = plus_minus if width < WIDE else interval
-    columns = [
-        _Column("method", lambda row: short_name(row.method), "left", 0),
-        _Column("step", _step_cell, "left", 0),
-        _Column("rounds", lambda row: f"{row.n_rounds:,}", "right", 0),
-        _Column("bytes", lambda row: human_bytes(row.n_bytes), "right", 0),
-        _Column("gradients\nper s" if width >= ROOMY else "grads\nper s", lambda row: _rate(row.gradients_per_s)),
+    return [
+        _Column("grads\nper s", lambda row: _rate(row.gradients_per_s)),
         _Column(f"comp.\n{unit}", seconds("compute_s")),
         _Column(f"wait\n{unit}", seconds("wait_s")),
         _Column(f"avg.\n{unit}", seconds("average_s")),
-        _Column(
-            "excess objective\nof w_bar" if spread is interval else "excess\nof w_bar",
-            lambda row: spread(row.excess_mean, row.excess_low, row.excess_high, digits),
-            "left",
-            0,
-        ),
-        _Column(
-            "ratio to mini-\nbatch averaging" if spread is interval else "ratio to\nmini-batch",
-            lambda row: spread(row.ratio, row.ratio_low, row.ratio_high, 2 if spread is interval else 3),
-            "left",
-            0,
-        ),
     ]
-    metric = comparison.facts.get("metric", "")
-    if metric:
-        columns.append(
-            _Column(
-                f"test\n{metric}",
-                lambda row: "-" if math.isnan(row.test_metric) else f"{row.test_metric:.4f}",
-                widest=0,
-            )
-        )
-    return [column for column in columns if width >= column.widest]
+
+
+def _metric_cell(row: Any) -> str:
+    value = row.test_metric
+    return "-" if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else sig(value)
+
+
+def _width(columns: list[_Column], rows: list[Any], layout: _Layout) -> int:
+    """Return the columns of a terminal that the table needs; names may wrap at spaces where room is scarce."""
+    total = len(columns) - 1
+    for column in columns:
+        lines = [*column.title.split("\n"), *(column.cell(row) for row in rows)]
+        if column.title == "method" and layout.spread is plus_minus:
+            lines = [word for line in lines for word in line.split()]
+        total += max(map(len, lines))
+    return total
 
 
 def table(comparison: Any, width: int = 120) -> Table:
@@ -221,8 +248,8 @@ def table(comparison: Any, width: int = 120) -> Table:
     comparison : Comparison
         Or any object with ``rows`` and ``facts`` like it.
     width : int
-        Columns of the terminal. From 118 on intervals are written out; below, as +- percent; below 100 the
-        speeds are left out. At least 80 are needed. Nothing is ever cut off with an ellipsis.
+        Columns of the terminal. With about 120, intervals are written out; with 100, as +- percent; with 80, the
+        speeds are left out. Nothing is ever cut off with an ellipsis.
 
     Returns
     -------
@@ -232,35 +259,37 @@ def table(comparison: Any, width: int = 120) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    shown = _columns(comparison, width)
-    out = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False, caption=_caption(comparison, width)
-    )
-    out.caption_justify, out.caption_style = "left", "dim"
-    for i, column in enumerate(shown):
+    rows = by_method(comparison.rows)
+    fitting = (one for one in LAYOUTS if _width(_columns(comparison, one), rows, one) <= width)
+    layout = next(fitting, LAYOUTS[-1])
+    out = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
+    out.caption, out.caption_justify, out.caption_style = _caption(comparison, layout), "left", "dim"
+    columns = _columns(comparison, layout)
+    for column in columns:
         # The name is the only cell that may wrap: numbers that wrap cannot be read.
-        wraps = i == 0
-        out.add_column(column.title, justify=column.justify, no_wrap=not wraps, vertical="top", overflow="fold")  # type: ignore[arg-type]
+        wraps = column.title == "method"
+        justify: Any = column.justify
+        out.add_column(column.title, justify=justify, no_wrap=not wraps, vertical="top", overflow="fold")
     kind = None
-    for row in by_method(comparison.rows):
+    for row in rows:
         if kind is not None and row.kind != kind:
             out.add_section()
         kind = row.kind
         # Text: a bracket in a string might be taken for a style.
-        out.add_row(*(Text(column.cell(row)) for column in shown), style="dim" if row.step == "common" else None)
+        out.add_row(*(Text(column.cell(row)) for column in columns), style="dim" if row.step == "common" else None)
     return out
 
 
-def _caption(comparison: Any, width: int) -> str:
+def _caption(comparison: Any, layout: _Layout) -> str:
     words = [
         "excess: F(w_bar) - F(w*), mean over replicates"
-        + (" and 95% interval" if width >= WIDE else " ± half of its 95% interval")
+        + (" and 95% interval" if layout.spread is interval else " ± half of its 95% interval")
         + "; the ratio is to mini-batch averaging at the same kind of step"
     ]
-    if width >= NARROW:
+    if layout.speeds:
         words.append("comp., wait, avg.: computing, waiting for other threads, averaging (means over threads)")
     else:
-        words.append("speeds are shown from 100 columns on, and are in the parquet file")
+        words.append("speeds need about 100 columns; they are in the parquet file")
     if any(LARGE_BATCH.fullmatch(row.method) for row in comparison.rows):
         words.append("large mini-batch (16): rounds and gradients of period 16")
     return "\n".join(words)
@@ -275,14 +304,14 @@ def header(comparison: Any) -> list[str]:
     )
     n_gradients = facts["n_workers"] * facts["n_steps"]
     steps = (
-        f"P = {facts['n_workers']} workers, {facts['n_steps']:,} steps each ({plain(facts['n_passes'])} passes, "
+        f"P = {facts['n_workers']} workers, {facts['n_steps']:,} steps each ({passes(facts['n_passes'])}, "
         f"{sampling}: {n_gradients:,} gradients), {facts['replicates']} replicates from seed {facts['seed']}, "
         f"{facts['n_threads']} thread{'' if facts['n_threads'] == 1 else 's'}"
     )
     constants = (
         f"mu {sig(facts['mu'])}, mu_eff {sig(facts['mu_eff'])}, safe step {step(facts['safe_step'])}, "
         f"step bound {sig(facts['step_bound'])}, statistical floor {sig(facts['floor'])} "
-        "(what differs by less is sampling noise)"
+        "(less is sampling noise)"
     )
     lines = [
         f"{facts.get('name') or 'data'}: {facts['n_samples']:,} rows x {facts['n_features']:,} features{intercept}, "
@@ -448,15 +477,20 @@ def second_order(case: Case) -> str | None:
         return None
     row = min(found, key=lambda one: (one.n_rounds, one.excess_mean))
     if row.step == "none":
-        what = f"{row.method} (no step to choose) ends"
+        passes = f" and {sig(row.n_gradients / best.n_gradients)} times the gradients"
+        what, unless = f"{row.method} (no step to choose) ends", "or passes over them are dear"
     else:
-        what = f"one-shot averaging (step {step(row.eta)}) and one Newton step end"
+        what, unless = (
+            f"one-shot averaging (step {step(row.eta)}) and one Newton step end",
+            "or the Hessian is too large",
+        )
+        passes = ""
     _, times, _ = versus(best, row)
     lower = f"at least {sig(times)} times lower than" if times < 1e6 else "at the optimum to rounding, unlike"
     return (
         f"Local SGD is not the answer here: {what} {lower} the best schedule, {best.method} at its own step "
-        f"{step(best.eta)}, in {_rounds(row.n_rounds)} instead of {best.n_rounds:,}, unless rows arrive as a stream "
-        "or the Hessian is too large"
+        f"{step(best.eta)}, in {_rounds(row.n_rounds)} instead of {best.n_rounds:,}{passes}, unless rows arrive as a "
+        f"stream {unless}"
     )
 
 
@@ -571,7 +605,7 @@ def trade_off(case: Case) -> str | None:
 
 def undecided(case: Case) -> str:
     """No rule holds: the intervals are too wide."""
-    row = max(case.schedules, key=lambda one: _width(one.ratio_low, one.ratio_high))
+    row = max(case.schedules, key=lambda one: _breadth(one.ratio_low, one.ratio_high))
     return (
         f"These {case.replicates} replicates do not decide: {row.method} has {_ratio(row)} times the excess of "
         f"mini-batch averaging ({_steps(row, case.reference)}), so ask for more replicates"
@@ -707,7 +741,7 @@ def _at_most(difference: float) -> str:
     return "less than 0.0001" if difference < 1e-4 else f"at most {sig(difference)}"
 
 
-def _width(low: float, high: float) -> float:
+def _breadth(low: float, high: float) -> float:
     return math.inf if math.isnan(low) or math.isnan(high) else high - low
 
 

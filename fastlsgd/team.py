@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 import numpy as np
+import threadpoolctl
 
 from . import _kernels
 
@@ -107,12 +108,39 @@ def available_cores() -> int:
     return cores
 
 
+class _Controller(threadpoolctl.LibController):
+    """Shows fastlsgd in ``threadpoolctl.threadpool_info`` and has ``threadpool_limits`` hold for it."""
+
+    user_api = "fastlsgd"
+    internal_api = "fastlsgd"
+    filename_prefixes = ("_kernels",)
+    check_symbols = ("fastlsgd_get_num_threads", "fastlsgd_set_num_threads")
+
+    def get_num_threads(self) -> int | None:
+        if not hasattr(self.dynlib, "fastlsgd_get_num_threads"):  # another package's _kernels
+            return None
+        return self.dynlib.fastlsgd_get_num_threads() or available_cores()
+
+    def set_num_threads(self, num_threads: int) -> None:
+        if hasattr(self.dynlib, "fastlsgd_set_num_threads"):
+            self.dynlib.fastlsgd_set_num_threads(num_threads)
+
+    def get_version(self) -> str | None:
+        return None
+
+
+threadpoolctl.register(_Controller)
+
+
 def resolve_threads(n_threads: Any, n_workers: int) -> int:
-    """Return how many threads a call uses: the argument, FASTLSGD_NUM_THREADS, or the cores; at most n_workers."""
+    """Return how many threads a call uses, at most n_workers.
+
+    The argument; if it is None FASTLSGD_NUM_THREADS, else threadpoolctl's limit, else the cores.
+    """
     if n_threads is None:
         text = os.environ.get("FASTLSGD_NUM_THREADS", "")
         try:
-            n_threads = int(text) if text else available_cores()
+            n_threads = int(text) if text else _kernels.thread_limit() or available_cores()
         except ValueError:
             raise ValueError(f"FASTLSGD_NUM_THREADS must be an int >= 1, got {text!r}") from None
     if isinstance(n_threads, bool) or not isinstance(n_threads, (int, np.integer)) or n_threads < 1:

@@ -61,6 +61,11 @@ def _choose_isa():
 _choose_isa()
 
 
+def thread_limit():
+    """Return the limit of threads that threadpoolctl has set, 0 for none."""
+    return fastlsgd_get_num_threads()
+
+
 # ---- scalar floor ---------------------------------------------------------
 
 def philox(counter, key):

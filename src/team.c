@@ -41,6 +41,20 @@ double fl_now_s(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+/* ---- the limit of threads ---- */
+
+static atomic_int thread_limit;
+
+__attribute__((visibility("default"))) int fastlsgd_get_num_threads(void)
+{
+    return atomic_load_explicit(&thread_limit, memory_order_relaxed);
+}
+
+__attribute__((visibility("default"))) void fastlsgd_set_num_threads(int limit)
+{
+    atomic_store_explicit(&thread_limit, limit, memory_order_relaxed);
+}
+
 /* ---- the gate ---- */
 
 /* A latecomer may knock at a gate that has been closed, or closed and opened for

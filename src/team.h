@@ -32,6 +32,11 @@ void fl_close_and_wait(fl_gate *); /* by the owner, when all is done */
 
 double fl_now_s(void);
 
+/* The limit that threadpoolctl sets (team.py), for the whole process; 0 is none.
+ * Exported by these names: it finds them in the shared library. */
+int fastlsgd_get_num_threads(void);
+void fastlsgd_set_num_threads(int);
+
 /* Seconds of one thread in one slice. */
 typedef struct fl_seconds {
     double compute_s, average_s;

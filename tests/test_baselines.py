@@ -130,9 +130,7 @@ def test_richardson_extrapolates_two_runs_on_the_same_samples():
     problem = a_problem(dtype=np.float32)
     options = {"n_workers": 4, "n_steps": 60, "seed": 2, "sampling": "replacement"}
     found = baselines.richardson(problem, eta=0.1, **options)
-    runs = [
-        fl.local_sgd(problem, schedule=fl.OneShot(), step_size=fl.Constant(eta), **options) for eta in (0.1, 0.2)
-    ]
+    runs = [fl.local_sgd(problem, schedule=fl.OneShot(), step_size=fl.Constant(eta), **options) for eta in (0.1, 0.2)]
     w, w_twice = (run.w_bar.astype(np.float64) for run in runs)
     np.testing.assert_array_equal(found.w, 2 * w - w_twice)
     assert (found.n_rounds, found.n_gradients) == (1, 2 * 4 * 60)

@@ -406,6 +406,17 @@ def test_threads_follow_the_environment_and_never_exceed_the_workers(problem, mo
         fl.local_sgd(problem, **options())
 
 
+def test_threadpoolctl_sees_and_limits_the_threads(problem):
+    import threadpoolctl
+
+    ours = [lib for lib in threadpoolctl.threadpool_info() if lib["internal_api"] == "fastlsgd"]
+    assert len(ours) == 1
+    with threadpoolctl.threadpool_limits(1):
+        assert fl.local_sgd(problem, **options()).trace.n_threads == 1
+        assert fl.local_sgd(problem, **options(n_threads=2)).trace.n_threads == 2
+    assert fl.local_sgd(problem, **options()).trace.n_threads == min(4, ours[0]["num_threads"])
+
+
 def test_helpers_are_reused(problem):
     fl.local_sgd(problem, **options(n_threads=4))
     before = threading.active_count()

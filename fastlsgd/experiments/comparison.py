@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import baselines, theory
-from .lab import NEWTON, ONE_SHOT, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
+from .. import baselines, theory
+from ..problem import Problem
+from ..schedules import Schedule
+from ..stepsizes import StepSize
+from .lab import NEWTON, ONE_SHOT, Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
 from .metrics import TestPart, mean_interval, ratio_interval
-from .problem import Problem
-from .schedules import Schedule
-from .stepsizes import StepSize
 from .tuning import Grid, Ladder
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Row:
         Of the run with seed ``seed``, with all threads and nothing beside it; nan where not measured.
     excess : tuple of float
         F(w_bar) minus the minimum, one value a replicate (a deterministic method has one); inf for a run that
-        diverged.
+        diverged; nowhere below the rounding error of F, 2^-52 times the minimum.
     excess_mean, excess_low, excess_high : float
         Mean and its 95% interval by Student's t over replicates; nan bounds where there is no second replicate
         or the mean is infinite. A deterministic method's interval is a point.
@@ -202,6 +202,9 @@ def compare(
     ------
     ValueError, TypeError
         A wrong argument, too many parameters, or a problem without an optimum.
+    KeyboardInterrupt
+        Ctrl-C. Once the steps are chosen and the seconds measured, its attribute ``result`` is the Comparison of the
+        replicates that are whole.
     """
     started = time.perf_counter()
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
@@ -219,42 +222,47 @@ def compare(
             warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
             own, tuning = _tune(lab, methods, seeds, grid)
             reported = [_Reported(m, s, x) for m in methods for s, x in (("common", 1.0), ("own", own[m.name]))]
-            keys = [(row.method, row.multiple, s) for row in reported for s in seeds]
-            lab.expected = lab.done + len(lab.runs_left(keys))
+            lab.expected = lab.done + len(lab.runs_left(_keys(reported, seeds)))
             ledgers = {row.at: lab.measure(*row.at) for row in reported}
-            lab.answer(keys)
-        target = LBFGS_TARGET * constants.floor or None
-        by_lbfgs = baselines.lbfgs(problem, n_workers, target, 1e-10, f_star=lab.f_star, max_passes=LBFGS_PASSES)
+            by_lbfgs = _lbfgs(lab, n_workers, LBFGS_TARGET * constants.floor)
+            interrupt = _replicate(lab, reported, seeds)
+        seeds = [seed for seed in seeds if not lab.runs_left(_keys(reported, [seed]))]
         rows = _rows(lab, reported, seeds, ledgers, by_lbfgs, tested)
-        metric = ("", math.nan, math.nan)
-        if tested is not None:
-            metric = (tested.name, *tested.value_and_error(problem.optimum()))
-    to_floor = np.flatnonzero(np.array(by_lbfgs.objectives) - lab.f_star <= constants.floor)
-    facts = {
-        "name": name,
-        **_problem_facts(problem),
-        "n_workers": n_workers,
-        "n_steps": n_steps,
-        "n_passes": n_passes,
-        "sampling": sampling,
-        "replicates": replicates,
-        "seed": seed,
-        "n_threads": lab.n_threads,
-        **asdict(constants),
-        "f_star": lab.f_star,
-        "common_step": repr(step),
-        **dict(zip(("metric", "test_metric_at_optimum", "test_metric_se"), metric, strict=True)),
-        "rounds_lbfgs_to_floor": int(to_floor[0]) + 1 if to_floor.size else math.nan,
-        "tuning": tuning,
-        "wall_s": time.perf_counter() - started,
-    }
-    return Comparison(rows, facts)
+        facts = {"name": name, **_problem_facts(problem, constants, lab, tested)}
+    facts |= {"n_workers": n_workers, "n_steps": n_steps, "n_passes": n_passes, "sampling": sampling}
+    facts |= {"replicates": len(seeds), "seed": seed, "n_threads": lab.n_threads, "common_step": repr(step)}
+    below = [i + 1 for i, (_, excess) in enumerate(rows[-1].curve) if excess <= constants.floor]
+    facts |= {"rounds_lbfgs_to_floor": min(below, default=math.nan), "tuning": tuning}
+    comparison = Comparison(rows, facts | {"wall_s": time.perf_counter() - started})
+    if interrupt is not None:
+        interrupt.result = comparison  # type: ignore[attr-defined]
+        raise interrupt
+    return comparison
 
 
-def _problem_facts(problem: Problem) -> dict[str, Any]:
+def _problem_facts(
+    problem: Problem, constants: theory.Constants, lab: Lab, tested: TestPart | None
+) -> dict[str, Any]:
     names = ("n_samples", "n_features", "l2", "fit_intercept")
     facts = {name: getattr(problem, name) for name in names}
-    return facts | {"loss": problem.loss.name, "dtype": problem.dtype.name}
+    metric: tuple[str, float, float] = ("", math.nan, math.nan)
+    if tested is not None:
+        metric = (tested.name, *tested.value_and_error(problem.optimum()))
+    return {
+        **facts,
+        "loss": problem.loss.name,
+        "dtype": problem.dtype.name,
+        **asdict(constants),
+        "f_star": lab.f_star,
+        **dict(zip(("metric", "test_metric_at_optimum", "test_metric_se"), metric, strict=True)),
+    }
+
+
+def _lbfgs(lab: Lab, n_workers: int, target: float) -> baselines.BaselineResult:
+    """Run L-BFGS to the target, or until its gradient is zero to rounding where the target is zero (no noise)."""
+    return baselines.lbfgs(
+        lab.problem, n_workers, target or None, tolerance=1e-10, f_star=lab.f_star, max_passes=LBFGS_PASSES
+    )
 
 
 @dataclass(frozen=True)
@@ -268,6 +276,21 @@ class _Reported:
     @property
     def at(self) -> tuple[Method, float]:
         return self.method, self.multiple
+
+
+def _keys(reported: Sequence[_Reported], seeds: Sequence[int]) -> list[Key]:
+    """The answers that rows consist of, replicate after replicate."""
+    return [(*row.at, seed) for seed in seeds for row in reported]
+
+
+def _replicate(lab: Lab, reported: Sequence[_Reported], seeds: Sequence[int]) -> KeyboardInterrupt | None:
+    """Find all answers; after Ctrl-C those to the replicates that are whole, and return the interrupt."""
+    try:
+        lab.answer(_keys(reported, seeds))
+    except KeyboardInterrupt as interrupt:
+        lab.answer(_keys(reported, [seed for seed in seeds if not lab.runs_left(_keys(reported, [seed]))]))
+        return interrupt
+    return None
 
 
 _Ledgers = dict[tuple[Method, float], Ledger]
@@ -356,8 +379,8 @@ def _named(prefix: str, names: Sequence[str], values: Sequence[float]) -> dict[s
 
 
 def _lbfgs_row(lab: Lab, by: baselines.BaselineResult, reference: Sequence[float], metric: float) -> Row:
-    excess = min(by.objectives) - lab.f_star
-    n = lab.problem.n_samples
+    curve, n = lab.above_minimum(by.objectives), lab.problem.n_samples
+    excess = min(curve)
     return Row(
         method=LBFGS,
         kind="baseline",
@@ -368,7 +391,7 @@ def _lbfgs_row(lab: Lab, by: baselines.BaselineResult, reference: Sequence[float
         **_named("excess", ("mean", "low", "high"), (excess,) * 3),
         **_named("ratio", ("", "low", "high"), ratio_interval([excess], reference)),
         test_metric=metric,
-        curve=tuple(((i + 1) * n, value - lab.f_star) for i, value in enumerate(by.objectives)),
+        curve=tuple(((i + 1) * n, value) for i, value in enumerate(curve)),
     )
 
 

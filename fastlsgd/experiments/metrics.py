@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .problem import Problem
+from ..problem import Problem
 
 Vector = npt.NDArray[np.float64]
 Interval = tuple[float, float, float]

@@ -1,8 +1,4 @@
-"""Experiments: methods x steps x replicates.
-
-``tradeoff`` runs a grid of configurations and returns every record as a tidy table. ``compare`` (in
-comparison.py) is the main job of the command line: schedules and baselines on one problem, with intervals.
-"""
+"""Run a grid of configurations and return every record as a tidy table."""
 
 from __future__ import annotations
 
@@ -13,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import baselines, theory
-from .comparison import Comparison, Row, compare, need_pandas, whole
+from .. import baselines, theory
+from ..problem import Problem
+from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
+from ..solver import Diverged, Run
+from ..stepsizes import StepSize
+from ..trace import COLUMNS
+from .comparison import need_pandas, whole
 from .lab import Progress
-from .problem import Problem
-from .schedules import FixedPeriod, MiniBatch, OneShot, Schedule
-from .solver import Diverged, Run
-from .stepsizes import StepSize
-from .trace import COLUMNS
 
 if TYPE_CHECKING:
     import pandas
-
-__all__ = ["Comparison", "Row", "compare", "tradeoff"]
 
 
 def tradeoff(

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import baselines
-from .problem import Problem
-from .schedules import AdaptivePeriod, FixedPeriod, MiniBatch, OneShot, Schedule
-from .solver import Diverged, Result, local_sgd
-from .stepsizes import Constant, StepSize
-from .team import resolve_threads
-from .theory import Constants
+from .. import baselines
+from ..problem import Problem
+from ..schedules import AdaptivePeriod, FixedPeriod, MiniBatch, OneShot, Schedule
+from ..solver import Diverged, Result, local_sgd
+from ..stepsizes import Constant, StepSize
+from ..team import resolve_threads
+from ..theory import Constants
 
 Progress = Callable[[int, int], object]
 Vector = npt.NDArray[np.float64]
@@ -192,7 +192,7 @@ class Lab:
     answers : dict of ndarray, shape (n_params,), float64
         By (method, multiple, seed); nan where a run diverged.
     excess : dict of float
-        F(answer) minus the minimum; inf where a run diverged.
+        F(answer) minus the minimum (``above_minimum``); inf where a run diverged.
     expected : int
         Runs there will be in all, for the progress.
     """
@@ -237,20 +237,24 @@ class Lab:
         fresh = [key for key in dict.fromkeys(keys) if key not in self.excess]
         runs = self.runs_left(fresh)
         self.expected = max(self.expected, self.done + len(runs))
-        self.answers.update(zip(runs, self._in_parallel(self._w_bar, runs, self._note), strict=True))
-        derived = [key for key in fresh if key[0].base is not None]
-        self.answers.update(zip(derived, self._in_parallel(self._derive, derived), strict=True))
+        self._in_parallel(self._w_bar, runs, self._note)
+        self._in_parallel(self._derive, [key for key in fresh if key[0].base is not None])
         self.excess.update(zip(fresh, self.excess_of([self.answers[key] for key in fresh]), strict=True))
 
     def excess_of(self, answers: Sequence[Vector]) -> list[float]:
         """Return F minus its minimum, all in one pass over the data; inf where an answer is not finite."""
         W = np.array(answers).reshape(-1, self.problem.n_params)
-        values = np.full(len(W), math.inf)
+        objectives = np.full(len(W), math.inf)
         finite = np.isfinite(W).all(axis=1)
         if finite.any():
-            values[finite] = self.problem.objective(W[finite]) - self.f_star
-        values[np.isnan(values)] = math.inf
-        return values.tolist()
+            objectives[finite] = self.problem.objective(W[finite])
+        return self.above_minimum(objectives)
+
+    def above_minimum(self, objectives: npt.ArrayLike) -> list[float]:
+        """Return objectives minus the minimum, nowhere below the rounding error of F; inf for nan."""
+        excess = np.asarray(objectives, dtype=np.float64) - self.f_star
+        excess[np.isnan(excess)] = math.inf
+        return np.maximum(excess, np.finfo(np.float64).eps * abs(self.f_star)).tolist()
 
     def measure(self, method: Method, multiple: float) -> Ledger:
         """Return the costs of a method, by a run with all threads, records, and nothing beside it; made once."""
@@ -289,18 +293,18 @@ class Lab:
 
     def _in_parallel(
         self, function: Callable[[Key], Vector], keys: list[Key], note: Callable[[], None] = lambda: None
-    ) -> list[Vector]:
+    ) -> None:
+        """Fill in the answers to keys, in that order but for a few; what was found before an interrupt stays."""
         with ThreadPoolExecutor(self.n_threads) as pool:
-            futures = [pool.submit(function, key) for key in keys]
+            futures = {pool.submit(function, key): key for key in keys}
             try:
                 for future in as_completed(futures):
-                    future.result()
+                    self.answers[futures[future]] = future.result()
                     note()
             except BaseException:  # an error, or Ctrl-C: what has not begun never will
                 for future in futures:
                     future.cancel()
                 raise
-        return [future.result() for future in futures]
 
     def _note(self) -> None:
         self.done += 1
