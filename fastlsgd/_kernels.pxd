@@ -122,7 +122,7 @@ cdef extern from "team.h" nogil:
         int64_t first_bad
         double consensus
 
-    int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads)
+    int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
     void fl_slice_open(fl_slice *, int64_t n_threads)
     void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *)
     void fl_slice_finish(fl_slice *, void *mean)

@@ -12,14 +12,14 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from . import __version__
-from .schedules import AdaptivePeriod, FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal
+from .cli_schedules import SCHEDULE_ITEMS, parse_schedules
 
 try:
     import rich.box
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .datasets import Dataset
     from .experiments import Comparison
     from .problem import Problem
-    from .report import Verdict
+    from .verdict import Verdict
 
 EXAMPLES = (
     "fastlsgd tradeoff",
@@ -52,10 +52,6 @@ TRADEOFF = (
     "Runs schedules (when to average) and the baselines they must beat, each at a common step size and at its own "
     "best one, and prints one table and one sentence. The default data set comes with the extra 'data'; "
     "'fastlsgd data' lists the others."
-)
-SCHEDULE_ITEMS = (
-    "minibatch, one-shot, a period such as 16, adaptive (mu), adaptive-eff (mu_eff), adaptive:MU, "
-    "growing:FIRST[:POWER], post-local:SWITCH:PERIOD, periods:8:16:32"
 )
 EXTRAS = {
     "cli": ("typer", "rich", "pandas", "pyarrow"),
@@ -236,54 +232,6 @@ def _plain_warnings(console: rich.console.Console) -> Iterator[None]:
         yield
 
 
-def parse_schedules(text: str) -> list[Any]:
-    """Turn "minibatch,16,one-shot" into the schedules that ``experiments.compare`` takes.
-
-    Raises
-    ------
-    ValueError
-        An item is no schedule; the message names it and lists what there is.
-
-    Examples
-    --------
-    >>> parse_schedules("minibatch,16,growing:4")
-    [MiniBatch(), FixedPeriod(period=16), GrowingPeriod(first=4, power=1.0)]
-    """
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if not items:
-        raise ValueError(f"--schedules names none; separate with commas: {SCHEDULE_ITEMS}")
-    return [_schedule(item) for item in items]
-
-
-def _schedule(item: str) -> Any:
-    word, *values = item.lower().split(":")
-    makers: dict[tuple[str, int], Callable[..., Any]] = {
-        ("minibatch", 0): MiniBatch,
-        ("mini-batch", 0): MiniBatch,
-        ("one-shot", 0): OneShot,
-        ("oneshot", 0): OneShot,
-        ("adaptive", 0): lambda: "adaptive (mu)",
-        ("adaptive-eff", 0): lambda: "adaptive (mu_eff)",
-        ("adaptive", 1): lambda mu: AdaptivePeriod(float(mu)),
-        ("growing", 1): lambda first: GrowingPeriod(int(first)),
-        ("growing", 2): lambda first, power: GrowingPeriod(int(first), float(power)),
-        ("post-local", 2): lambda switch, period: PostLocal(int(switch), int(period)),
-    }
-    try:
-        if word == "periods" and values:
-            return Periods([int(value) for value in values])
-        if not values and word.lstrip("-").isdecimal():
-            return FixedPeriod(int(word))
-        if (word, len(values)) in makers:
-            return makers[word, len(values)](*values)
-    except ValueError as error:
-        reason = str(error)
-        if "invalid literal" in reason or "could not convert" in reason:
-            reason = "not a number where one is needed"
-        raise ValueError(f"--schedules: {item!r}: {reason}") from None
-    raise ValueError(f"--schedules: {item!r} is not a schedule; there are {SCHEDULE_ITEMS}")
-
-
 def _load(data: str, target: str | None, positive: str | None) -> Dataset:
     from . import datasets
 
@@ -327,7 +275,7 @@ def _stdout() -> rich.console.Console:
 
 
 def _show(comparison: Comparison) -> None:
-    from . import report
+    from . import report, verdict
 
     console = _stdout()
     for line in report.header(comparison):
@@ -335,7 +283,7 @@ def _show(comparison: Comparison) -> None:
     console.print()
     console.print(report.table(comparison, console.width))
     console.print()
-    console.print(report.verdict(comparison).sentence, markup=False, style="bold")
+    console.print(verdict.verdict(comparison).sentence, markup=False, style="bold")
 
 
 def _checked_prefix(output: Path) -> Path:
@@ -358,10 +306,10 @@ def _checked_prefix(output: Path) -> Path:
 
 
 def _write(comparison: Comparison, prefix: Path, watch: _Watch) -> None:
-    from . import plots, report
+    from . import plots, verdict
 
     table, picture = (prefix.with_name(prefix.name + ending) for ending in (".parquet", ".png"))
-    write_parquet(comparison, report.verdict(comparison), table)
+    write_parquet(comparison, verdict.verdict(comparison), table)
     try:
         plots.save_tradeoff(comparison, picture)
     except (ImportError, ValueError) as error:
@@ -458,18 +406,9 @@ def data(
     table.add_column("here")
     table.add_column("what it is; rows (train + test) x columns; package, licence", overflow="fold")
     for known in datasets.names():
-        table.add_row(known, "yes" if _is_installed(known) else "-", rich.text.Text(datasets.describe(known)))
+        table.add_row(known, "yes" if datasets.is_installed(known) else "-", rich.text.Text(datasets.describe(known)))
     console.print(table)
     console.print("One that is not here: fastlsgd data NAME fetches it.", markup=False)
-
-
-def _is_installed(name: str) -> bool:
-    from . import datasets
-
-    package = datasets._spec(name).package
-    if package.client == "bundled":
-        return importlib.util.find_spec("sklearn") is not None
-    return all(datasets._locate(package, None))
 
 
 def info() -> None:

@@ -228,22 +228,25 @@ class _Columns:
     mean_square: float
 
     @classmethod
-    def measure(cls, X: np.ndarray, weights: Vector | None, *, centred: bool) -> _Columns:
+    def measure(cls, X: np.ndarray, weights: Vector | None, *, centred: bool, name: str = "X") -> _Columns:
         """Measure the columns of X; without an intercept nothing is centred, and deviations are from zero."""
         low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
         centre = np.zeros(X.shape[1])
-        if centred:
-            # Added row after row: the bits depend neither on the processor nor on BLAS and its threads.
-            for rows, block in _blocks(X):
-                centre += np.add.reduce(block if weights is None else block * weights[rows, None], axis=0)
-            centre = np.clip(centre / len(X), low, high)
-        widest = np.maximum(high - centre, centre - low)
-        if not np.isfinite(widest).all():
-            column = int(np.flatnonzero(~np.isfinite(widest))[0])
+        with np.errstate(over="ignore", invalid="ignore"):
+            if centred:
+                # Added row after row: the bits depend neither on the processor nor on BLAS and its threads.
+                for rows, block in _blocks(X):
+                    centre += np.add.reduce(block if weights is None else block * weights[rows, None], axis=0)
+                centre /= len(X)
+            bad = np.flatnonzero(~np.isfinite(np.maximum(high - centre, centre - low)))
+        if bad.size:
             raise ValueError(
-                f"column {column} of X is too wide for {X.dtype}: it goes from {low[column]:g} to {high[column]:g}; "
-                "scale it first"
+                f"{name} holds numbers too large to be averaged in column {bad[0]}, from {low[bad[0]]:g} to "
+                f"{high[bad[0]]:g}; scale it first"
             )
+        if centred:
+            centre = np.clip(centre, low, high)
+        widest = np.maximum(high - centre, centre - low)
         largest = np.maximum(np.abs(low), np.abs(high))
         rounding = 8 * np.finfo(X.dtype).eps * largest if centred else 0.0
         varies = widest > np.maximum(rounding, np.finfo(np.float64).tiny)
@@ -501,7 +504,7 @@ class LocalSGDRegressor(RegressorMixin, _LinearLocalSGD):
         data, targets = self._arrays(X, y, y_numeric=True)
         rows = _Rows.weighted(sample_weight, len(data))
         column = targets[rows.kept].astype(np.float64)[:, None]
-        target = _Columns.measure(column, rows.weights, centred=self.fit_intercept)
+        target = _Columns.measure(column, rows.weights, centred=self.fit_intercept, name="y")
         coef, intercept = self._minimise(data[rows.kept], target.standardised(column)[:, 0], rows, "squared")
         # A target that is constant has no scale; its coefficients are zero.
         scale = target.scale[0] if np.isfinite(target.scale[0]) else 0.0

@@ -137,7 +137,8 @@ class Problem:
         (theory: assumption A5, almost sure co-coercivity). On heavy-tailed data it can be far below
         the largest step that is stable in the mean.
         """
-        return 1.0 / (2.0 * (self.loss.curvature * self.row_norms().largest + self.l2))
+        curvature = self.loss.curvature * self.row_norms().largest + self.l2
+        return 0.5 / curvature if curvature > 0.0 else 1.0  # F is flat: any step will do
 
     def step_bound(self, batch_size: int = 1) -> float:
         """Return a step that no constant step may exceed, from one pass over the data.

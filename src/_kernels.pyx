@@ -250,7 +250,7 @@ cdef class Slices:
         self.row_bytes = self.step.ld * W.itemsize   # PAD entries: whole lines
         scratch = aligned(2 * self.n_threads * self.row_bytes)
         self.scratch = scratch
-        progress = aligned(FL_LINE * fl_slice_groups(rows.c.n_workers, self.n_threads))
+        progress = aligned(FL_LINE * fl_slice_groups(rows.c.n_workers, self.n_threads, 1))
         self.c.progress = address(progress)
         self.c.seconds = <fl_seconds *> malloc(FL_MAX_THREADS * sizeof(fl_seconds))
         if self.c.seconds == NULL:

@@ -19,6 +19,8 @@ enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHT
 
 /* Largest number of visits looked up ahead of the steps that make them. */
 #define FL_VISITS 256
+/* Most workers that one thread advances in lockstep. */
+#define FL_LOCKSTEP 8
 /* float32 running sums flush into float64 where t is a multiple of this. */
 #define FL_FLUSH 1024
 
@@ -68,10 +70,11 @@ typedef struct fl_scratch {
 /* The functions that are compiled once per instruction set; [dtype] picks. */
 typedef struct fl_isa {
     const char *name;
-    /* Advance worker k from t0 by n local steps: w, its running sum (float32
-     * sums flush into sum64; for float64 sum is sum64). eta[0] belongs to step
-     * t0 + 1; alpha, the weights of the average, likewise. */
-    void (*local_steps[2])(const fl_shards *, const fl_step *, int64_t k, int64_t t0, int64_t n,
+    /* Advance workers k .. k + width - 1 (width <= FL_LOCKSTEP) from t0 by n local
+     * steps: w, their running sums (float32 sums flush into sum64; for float64 sum
+     * is sum64), rows ld apart. eta[0] belongs to step t0 + 1; alpha, the weights of
+     * the average, likewise. */
+    void (*local_steps[2])(const fl_shards *, const fl_step *, int64_t k, int64_t width, int64_t t0, int64_t n,
                            const double *eta, const double *alpha, void *w, void *sum, double *sum64,
                            const fl_scratch *);
     /* out = sum_k weights[k] W[k], in float64, worker 0 first, rounded once. */

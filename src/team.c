@@ -131,11 +131,23 @@ static int64_t segment_length(const fl_slice *slice, int64_t segment, int64_t be
     return round < left ? round : left;
 }
 
-int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads)
+int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
 {
-    /* Eight groups a thread balance the load; more would only cost claims. */
-    const int64_t wanted = n_threads > 1 ? 8 * n_threads : 1;
-    return n_workers < wanted ? n_workers : wanted;
+    /* Groups as wide as the lockstep, as long as every thread has one; more than
+     * eight groups a thread would only cost claims. */
+    const int64_t most = n_threads > 1 ? 8 * n_threads : 1;
+    int64_t groups = n_workers / width;
+    groups = groups > n_threads ? groups : n_threads;
+    groups = groups < most ? groups : most;
+    return groups < n_workers ? groups : n_workers;
+}
+
+/* Lockstep pays where a step is short and its iterates stay in the first-level
+ * cache; a batch hides its latency by itself. */
+static int64_t lockstep_width(const fl_slice *slice)
+{
+    const size_t row_bytes = (size_t)slice->step->n_params * entry_bytes(slice->shards);
+    return slice->step->batch_size == 1 && row_bytes <= 1024 ? 4 : 1;
 }
 
 void fl_slice_open(fl_slice *slice, int64_t n_threads)
@@ -153,7 +165,8 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
     for (int64_t i = 0; i < last; i++)
         before += segment_length(slice, i, before);
     slice->closes = slice->n - before == last_length;
-    slice->n_groups = fl_slice_groups(n_workers, n_threads);
+    slice->width = lockstep_width(slice);
+    slice->n_groups = fl_slice_groups(n_workers, n_threads, slice->width);
     slice->chunk = slice->n;
     if (n_threads > 1 && n_workers > 1) {
         const int64_t workers_a_group = (n_workers + slice->n_groups - 1) / slice->n_groups;
@@ -222,15 +235,15 @@ void fl_slice_work(fl_slice *slice, int64_t slot, const fl_scratch *scratch)
             }
         }
         const int64_t first = group * n_workers / groups, last = (group + 1) * n_workers / groups;
-        for (int64_t k = first; k < last; k++) {
-            void *w = row_of(slice, buffer_of(slice, segment), k);
-            if (segment > 0 && chunk == 0)
-                memcpy(w, scratch->mean, row_bytes);
+        if (segment > 0 && chunk == 0)
+            for (int64_t k = first; k < last; k++)
+                memcpy(row_of(slice, buffer_of(slice, segment), k), scratch->mean, row_bytes);
+        for (int64_t k = first; k < last; k += slice->width)
             slice->isa->local_steps[slice->shards->dtype](
-                slice->shards, slice->step, k, slice->t0 + from, to - from, slice->eta + from,
-                slice->alpha ? slice->alpha + from : NULL, w, row_of(slice, slice->sum, k),
+                slice->shards, slice->step, k, last - k < slice->width ? last - k : slice->width,
+                slice->t0 + from, to - from, slice->eta + from, slice->alpha ? slice->alpha + from : NULL,
+                row_of(slice, buffer_of(slice, segment), k), row_of(slice, slice->sum, k),
                 slice->sum64 + k * ld, scratch);
-        }
         steps += (last - first) * (to - from);
         if (timed) {
             compute_s += fl_now_s() - clock_s;

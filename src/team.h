@@ -59,6 +59,7 @@ typedef struct fl_slice {
 
     /* set by fl_slice_open */
     int64_t n_segments, n_groups, chunk;
+    int64_t width;                  /* workers in lockstep */
     int closes;                     /* the last round ends with the slice */
     int64_t time_every;             /* segments between two timed ones */
     fl_seconds *seconds;            /* FL_MAX_THREADS */
@@ -73,8 +74,8 @@ typedef struct fl_slice {
     double consensus;
 } fl_slice;
 
-/* Upper bound of n_groups for these sizes: how much progress to allocate. */
-int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads);
+/* Groups of workers that threads claim; at most 8 a thread. */
+int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width);
 void fl_slice_open(fl_slice *, int64_t n_threads);
 /* Work until the slice is done; the owner and any helper. slot < FL_MAX_THREADS. */
 void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *);

@@ -171,37 +171,50 @@ static inline __attribute__((always_inline)) T FN(dloss)(int loss, T z, T y)
 }
 
 /* One row a step: the hot loop of the package. Called with constant loss
- * and average, so that each combination is compiled by itself. */
+ * and average, so that each combination is compiled by itself.
+ *
+ * `width` workers go in lockstep, a step of each in turn: one worker's step is a
+ * chain (reduction, loss, broadcast, update) that the processor mostly waits for,
+ * and the others' steps fill that time. Each worker's arithmetic is its own. */
 static inline __attribute__((always_inline)) void FN(steps_of_one_row)(
-    const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n, const double *eta,
-    const double *alpha, T *w, T *sum, double *sum64, int loss, int average)
+    const fl_shards *shards, const fl_step *step, int64_t k, int64_t width, int64_t t0, int64_t n,
+    const double *eta, const double *alpha, T *W, T *sums, double *sums64, int loss, int average)
 {
-    const int64_t d = shards->n_features;
+    const int64_t d = shards->n_features, ld = step->ld;
     const int intercept = shards->intercept;
     const T *y = shards->y, *s = shards->s;
     /* About 4 KB ahead, at least two rows: enough to hide a miss at any d. */
     const int64_t row_bytes = d * (int64_t)sizeof(T) + 1;
-    const int64_t distance = row_bytes >= 2048 ? 2 : row_bytes <= 256 ? 16 : 4096 / row_bytes;
+    const int64_t rows_ahead = row_bytes >= 2048 ? 2 : row_bytes <= 256 ? 16 : 4096 / row_bytes;
+    const int64_t distance = rows_ahead > width ? rows_ahead / width : 1;
     const int fetch = shards->order != NULL || shards->whole || shards->visits != NULL;
     int64_t i = 0;
     while (i < n) {
-        int64_t at_hand;
-        const uint32_t *rows = fl_rows_ahead(shards, k, t0 + i, &at_hand);
+        const uint32_t *rows[FL_LOCKSTEP];
+        int64_t at_hand = n - i + distance;
+        for (int64_t g = 0; g < width; g++) {
+            int64_t its;
+            rows[g] = fl_rows_ahead(shards, k + g, t0 + i, &its);
+            at_hand = its < at_hand ? its : at_hand;
+        }
         const int64_t some = at_hand < n - i ? at_hand : n - i;
         for (int64_t r = 0; r < some; r++, i++) {
-            const int64_t row = rows[r];
-            const T *x = (const T *)shards->X + row * shards->x_stride;
-            if (fetch && r + distance < at_hand)
-                FN(prefetch_row)(shards, rows[r + distance], d);
-            const T z = FN(row_dot)(x, w, d, intercept);
-            T g = FN(dloss)(loss, z, y[row]);
-            if (s)
-                g = s[row] * g;
-            const T c = (T)eta[i] * g;
-            FN(row_update)(x, w, sum, d, intercept, c, (T)(eta[i] * step->l2), average,
-                           average == FL_AVERAGE_WEIGHTED ? (T)alpha[i] : (T)0);
-            if (average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0)
-                FN(flush)(sum, sum64, step->n_params);
+            const T eta_t = (T)eta[i], el2 = (T)(eta[i] * step->l2);
+            const T alpha_t = average == FL_AVERAGE_WEIGHTED ? (T)alpha[i] : (T)0;
+            const int flush = average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0;
+            for (int64_t g = 0; g < width; g++) {
+                T *w = W + g * ld, *sum = sums + g * ld;
+                const int64_t row = rows[g][r];
+                const T *x = (const T *)shards->X + row * shards->x_stride;
+                if (fetch && r + distance < at_hand)
+                    FN(prefetch_row)(shards, rows[g][r + distance], d);
+                T slope = FN(dloss)(loss, FN(row_dot)(x, w, d, intercept), y[row]);
+                if (s)
+                    slope = s[row] * slope;
+                FN(row_update)(x, w, sum, d, intercept, eta_t * slope, el2, average, alpha_t);
+                if (flush)
+                    FN(flush)(sum, sums64 + g * ld, step->n_params);
+            }
         }
     }
 }
@@ -254,18 +267,20 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
 
 #define FL_CASE(LOSS, AVERAGE)                                                                        \
     if (step->loss == LOSS && step->average == AVERAGE) {                                             \
-        FN(steps_of_one_row)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, LOSS, AVERAGE);       \
+        FN(steps_of_one_row)(shards, step, k, width, t0, n, eta, alpha, w, sum, sum64, LOSS, AVERAGE); \
         return;                                                                                       \
     }
 #define FL_CASES(LOSS) \
     FL_CASE(LOSS, FL_AVERAGE_NONE) FL_CASE(LOSS, FL_AVERAGE_UNIFORM) FL_CASE(LOSS, FL_AVERAGE_WEIGHTED)
 
-static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n,
-                            const double *eta, const double *alpha, void *w, void *sum, double *sum64,
+static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t width, int64_t t0,
+                            int64_t n, const double *eta, const double *alpha, void *w, void *sum, double *sum64,
                             const fl_scratch *scratch)
 {
     if (step->batch_size > 1) {
-        FN(steps_of_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, scratch);
+        for (int64_t g = 0; g < width; g++)
+            FN(steps_of_batches)(shards, step, k + g, t0, n, eta, alpha, (T *)w + g * step->ld,
+                                 (T *)sum + g * step->ld, sum64 + g * step->ld, scratch);
         return;
     }
     FL_CASES(FL_SQUARED)

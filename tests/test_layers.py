@@ -26,13 +26,13 @@ ALLOWED = {
     "arguments": LEAVES | {"data", "problem"},
     "solver": LEAVES | {"arguments", "team", "data", "problem", "state", "trace", "backends"},
 }
-ABOVE = {"theory", "baselines", "experiments", "estimators", "report", "plots", "cli"}
+ABOVE = {"theory", "baselines", "experiments", "estimators", "verdict", "report", "plots", "cli"}
 ALLOWED["theory"] = set(ALLOWED["solver"]) | {"_kernels"}
 ALLOWED["baselines"] = set(ALLOWED["theory"]) | {"solver"}
 ALLOWED["experiments"] = ALLOWED["baselines"] | {"theory", "baselines"}
 ALLOWED["estimators"] = ALLOWED["experiments"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
-ALLOWED["plots"] = ALLOWED["report"] | {"report"}
+ALLOWED["verdict"] = ALLOWED["plots"] = ALLOWED["report"] | {"report"}
 ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
 
 

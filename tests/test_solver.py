@@ -249,6 +249,12 @@ def test_the_automatic_step_never_diverges():
             assert problem.objective(result.w_bar) <= problem.objective(np.zeros(21)) * (1 + 1e-9)
 
 
+def test_a_flat_objective_has_a_safe_step():
+    problem = fl.Problem(np.zeros((5, 2)), np.ones(5))
+    assert problem.safe_step() == 1.0
+    assert not fl.local_sgd(problem, n_workers=2, n_steps=3).w.any()
+
+
 # ---- wrong arguments ----
 
 

@@ -362,9 +362,10 @@ def _rows(
 
 
 def _curves(lab: Lab, ledgers: _Ledgers) -> dict[tuple[Method, float], tuple[tuple[int, float], ...]]:
-    """Return the excess along all measured runs, evaluated in one pass over the data."""
-    values = iter(lab.excess_of([w for ledger in ledgers.values() for _, w in ledger.points]))
-    return {at: tuple((n, next(values)) for n, _ in ledger.points) for at, ledger in ledgers.items()}
+    """Return the excess along all measured runs, evaluated in one pass; ledgers may share points."""
+    points = {id(w): w for ledger in ledgers.values() for _, w in ledger.points}
+    excess = dict(zip(points, lab.excess_of(list(points.values())), strict=True))
+    return {at: tuple((n, excess[id(w)]) for n, w in ledger.points) for at, ledger in ledgers.items()}
 
 
 def _costs(cost: Ledger | baselines.BaselineResult) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""The language of ``--schedules``: "minibatch,16,growing:4" as a list of schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .schedules import AdaptivePeriod, FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal
+
+SCHEDULE_ITEMS = (
+    "minibatch, one-shot, a period such as 16, adaptive (mu), adaptive-eff (mu_eff), adaptive:MU, "
+    "growing:FIRST[:POWER], post-local:SWITCH:PERIOD, periods:8:16:32"
+)
+
+
+def parse_schedules(text: str) -> list[Any]:
+    """Turn "minibatch,16,one-shot" into the schedules that ``experiments.compare`` takes.
+
+    Raises
+    ------
+    ValueError
+        An item is no schedule; the message names it and lists what there is.
+
+    Examples
+    --------
+    >>> parse_schedules("minibatch,16,growing:4")
+    [MiniBatch(), FixedPeriod(period=16), GrowingPeriod(first=4, power=1.0)]
+    """
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if not items:
+        raise ValueError(f"--schedules names none; separate with commas: {SCHEDULE_ITEMS}")
+    return [_schedule(item) for item in items]
+
+
+def _schedule(item: str) -> Any:
+    word, *values = item.lower().split(":")
+    makers: dict[tuple[str, int], Callable[..., Any]] = {
+        ("minibatch", 0): MiniBatch,
+        ("mini-batch", 0): MiniBatch,
+        ("one-shot", 0): OneShot,
+        ("oneshot", 0): OneShot,
+        ("adaptive", 0): lambda: "adaptive (mu)",
+        ("adaptive-eff", 0): lambda: "adaptive (mu_eff)",
+        ("adaptive", 1): lambda mu: AdaptivePeriod(float(mu)),
+        ("growing", 1): lambda first: GrowingPeriod(int(first)),
+        ("growing", 2): lambda first, power: GrowingPeriod(int(first), float(power)),
+        ("post-local", 2): lambda switch, period: PostLocal(int(switch), int(period)),
+    }
+    try:
+        if word == "periods" and values:
+            return Periods([int(value) for value in values])
+        if not values and word.lstrip("-").isdecimal():
+            return FixedPeriod(int(word))
+        if (word, len(values)) in makers:
+            return makers[word, len(values)](*values)
+    except ValueError as error:
+        reason = str(error)
+        if "invalid literal" in reason or "could not convert" in reason:
+            reason = "not a number where one is needed"
+        raise ValueError(f"--schedules: {item!r}: {reason}") from None
+    raise ValueError(f"--schedules: {item!r} is not a schedule; there are {SCHEDULE_ITEMS}")
