@@ -14,7 +14,6 @@ cdef extern from "kernels.h" nogil:
         FL_VISITS
         FL_FLUSH
         FL_PAD
-        FL_OBJECTIVE_ROWS
 
     ctypedef struct fl_shards:
         int dtype
@@ -53,6 +52,8 @@ cdef extern from "kernels.h" nogil:
         void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
                      const double *weights, void *out) noexcept
 
+    int64_t fl_padded16(int64_t)
+    int64_t fl_pass_doubles(int64_t n_params)
     const fl_isa *fl_isas[]
     bint fl_supported(const fl_isa *)
 

@@ -155,9 +155,7 @@ class Problem:
     def objective(self, w: npt.ArrayLike) -> float | Vector:
         """Return F(w) in float64; for several iterates, shape (m, n_params), all in one pass over the data."""
         iterates = self._iterates(w)
-        padded = np.zeros((len(iterates), -(-self.n_params // 16) * 16))
-        padded[:, : self.n_params] = iterates
-        values = _added(self._pass("objective", w=padded)) / self.n_samples
+        values = _added(self._pass("objective", w=iterates)) / self.n_samples
         penalised = iterates[:, : self.n_features]
         values += 0.5 * self.l2 * np.einsum("ij,ij->i", penalised, penalised)
         return values if np.ndim(w) == 2 else float(values[0])
@@ -168,7 +166,7 @@ class Problem:
 
     def objective_and_gradient(self, w: npt.ArrayLike) -> tuple[float, Vector]:
         """Return F(w) and its gradient in one pass over the data, float64."""
-        iterates = np.ascontiguousarray(self._iterates(w)[:1])
+        iterates = self._iterates(w)[:1]
         sums = _added(self._pass("gradient", w=iterates)) / self.n_samples
         penalised = iterates[0].copy()
         penalised[self.n_features :] = 0.0
@@ -286,7 +284,11 @@ class Problem:
         return self._fingerprint
 
     def _pass(self, kind: str, w: np.ndarray | None = None) -> np.ndarray:
-        work = _kernels.Pass(self._rows, kind, loss=self.loss.name, w=w)
+        padded = None
+        if w is not None:
+            padded = np.zeros((len(w), -(-self.n_params // _kernels.PAD) * _kernels.PAD))
+            padded[:, : self.n_params] = w
+        work = _kernels.Pass(self._rows, kind, loss=self.loss.name, w=padded)
         return run_pass(work, resolve_threads(None, max(1, self.n_samples // 4096)))
 
     def _iterates(self, w: npt.ArrayLike) -> Vector:

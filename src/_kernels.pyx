@@ -329,6 +329,10 @@ cdef class Slices:
             for i in range(self.n_threads):
                 compute_s += self.c.seconds[i].compute_s / self.n_threads
                 average_s += self.c.seconds[i].average_s / self.n_threads
+            # Sampled rounds stand for the others: their sum may overshoot the wall.
+            if compute_s + average_s > wall_s:
+                compute_s *= wall_s / (compute_s + average_s)
+                average_s = wall_s - compute_s
             self.ledger[1] += compute_s
             self.ledger[2] += max(0.0, wall_s - compute_s - average_s)
             self.ledger[3] += average_s
@@ -375,7 +379,7 @@ cdef class Pass:
         self.c.n_blocks = (n + self.c.rows_per_block - 1) // self.c.rows_per_block
         self.out = np.zeros((self.c.n_blocks, self.c.out_ld))
         self.c.out = <double *> address(self.out)
-        self.work_doubles = p + 64 + FL_OBJECTIVE_ROWS * self.c.n_iterates
+        self.work_doubles = fl_pass_doubles(p)
         self.alive = (rows, w, copies)
         fl_gate_init(&self.c.gate)
         fl_pass_open(&self.c)

@@ -30,6 +30,20 @@ static inline double FLN(dot16)(const double *x, const double *w, int64_t n)
     return lanes[0];
 }
 
+/* Losses and their derivatives at FL_BLOCK_ROWS predictions z (value may be z). The
+ * logistic pair shares one exp; without branches, so that it becomes vector code. */
+static inline void FLN(losses)(int loss, const double *z, const double *y, double *value, double *slope)
+{
+    if (loss == FL_SQUARED)
+        for (int r = 0; r < FL_BLOCK_ROWS; r++) {
+            slope[r] = fl_squared_dloss(z[r], y[r]);
+            value[r] = fl_squared_loss(z[r], y[r]);
+        }
+    else
+        for (int r = 0; r < FL_BLOCK_ROWS; r++)
+            value[r] = fl_logistic_both(z[r], y[r], &slope[r]);
+}
+
 #define FN(name) FL_NAME3(name, float, FL_ISA)
 #define T float
 #define FL_IS_FLOAT 1

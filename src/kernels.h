@@ -81,21 +81,22 @@ typedef struct fl_isa {
     void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
                  const double *weights, void *out);
     /* Losses of rows [first, last) at n_iterates iterates (rows of w, float64,
-     * ldw apart): sums[j] += sum_i s_i loss(<x_i, w_j>, y_i). */
+     * ldw apart, zero-padded to 16): sums[j] += sum_i s_i loss(<x_i, w_j>, y_i). */
     void (*objective[2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
                          int64_t ldw, int64_t n_iterates, double *sums, double *work);
     /* gradient += sum_i s_i loss'(<x_i, w>, y_i) x_i over rows [first, last);
-     * returns the sum of the losses. */
+     * returns the sum of the losses. w zero-padded to 16. */
     double (*gradient[2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
-                          double *gradient);
+                          double *gradient, double *work);
     /* Over rows [first, last): out = {largest |x|^2, sum |x|^2, sum |x|^4, a sum
      * that is finite if and only if X, y and s are}. */
     void (*scan[2])(const fl_shards *, int64_t first, int64_t last, double out[4]);
 } fl_isa;
 
-/* Entries of work that objective needs for n_params and n_iterates. */
-#define FL_OBJECTIVE_ROWS 32
-#define fl_objective_work(n_params, n_iterates) ((n_params) + 64 + FL_OBJECTIVE_ROWS * (n_iterates))
+/* Rows that objective and gradient take at a time, and the doubles of work they need. */
+#define FL_BLOCK_ROWS 32
+static inline int64_t fl_padded16(int64_t n) { return (n + 15) / 16 * 16; }
+static inline int64_t fl_pass_doubles(int64_t n_params) { return FL_BLOCK_ROWS * fl_padded16(n_params); }
 
 /* NULL-terminated, fastest last; the ones that this processor lacks are skipped
  * by fl_supported. */

@@ -17,16 +17,24 @@ static inline double fl_squared_loss(double z, double y) { const double r = z - 
 static inline double fl_squared_dloss(double z, double y) { return z - y; }
 static inline float fl_squared_dlossf(float z, float y) { return z - y; }
 
-/* log(1 + exp(-y z)), y = -1 or +1: with m = y z, log1p(exp(-|m|)) - min(m, 0). */
-static inline double fl_logistic_loss(double z, double y)
+/* log(1 + exp(-y z)), y = -1 or +1: with m = y z, log1p(exp(-|m|)) - min(m, 0); and
+ * the derivative -y / (1 + exp(m)) from the same exp. 0 m keeps a NaN. */
+static inline double fl_logistic_both(double z, double y, double *slope)
 {
     const double m = y * z;
-    const double above = m < 0.0 ? -m : m;
-    return fl_log1p(fl_exp(-above)) + (m < 0.0 ? -m : 0.0 * m);
+    const double e = fl_exp(m < 0.0 ? m : -m);
+    *slope = -y * ((m < 0.0 ? 1.0 : e) / (1.0 + e));
+    return fl_log1p(e) + (m < 0.0 ? -m : 0.0 * m);
+}
+static inline double fl_logistic_loss(double z, double y)
+{
+    double slope;
+    return fl_logistic_both(z, y, &slope);
 }
 static inline double fl_logistic_dloss(double z, double y) { return -y / (1.0 + fl_exp(y * z)); }
 static inline float fl_logistic_dlossf(float z, float y) { return -y / (1.0f + fl_expf(y * z)); }
 
+/* The switches, for calls one at a time. */
 static inline double fl_loss(int loss, double z, double y)
 {
     return loss == FL_SQUARED ? fl_squared_loss(z, y) : fl_logistic_loss(z, y);

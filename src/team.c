@@ -350,7 +350,7 @@ void fl_pass_work(fl_pass *pass, double *work)
             break;
         case FL_PASS_GRADIENT:
             out[pass->out_ld - 1] =
-                pass->isa->gradient[shards->dtype](shards, pass->loss, first, last, pass->w, out);
+                pass->isa->gradient[shards->dtype](shards, pass->loss, first, last, pass->w, out, work);
             break;
         case FL_PASS_SCAN:
             pass->isa->scan[shards->dtype](shards, first, last, out);

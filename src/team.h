@@ -103,7 +103,7 @@ typedef struct fl_pass {
 } fl_pass;
 
 void fl_pass_open(fl_pass *);
-/* Work until no block is left; work: fl_objective_work(...) entries a thread. */
+/* Work until no block is left; work: fl_pass_doubles(n_params) entries a thread. */
 void fl_pass_work(fl_pass *, double *work);
 
 #endif

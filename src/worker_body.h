@@ -155,9 +155,10 @@ static inline __attribute__((always_inline)) void FN(flush)(T *sum, double *sum6
 static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shards *shards, int64_t row, int64_t d)
 {
     const char *x = (const char *)((const T *)shards->X + row * shards->x_stride);
-    const int64_t bytes = d * (int64_t)sizeof(T);
-    for (int64_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch(x + at, 0, 3);
+    const char *end = x + d * (int64_t)sizeof(T);
+    /* Line by line: a row that starts within a line ends in one more. */
+    for (x -= (uintptr_t)x % 64; x < end; x += 64)
+        __builtin_prefetch(x, 0, 3);
     __builtin_prefetch((const T *)shards->y + row, 0, 3);
 }
 
@@ -291,71 +292,64 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 
 /* ---- what is evaluated beside the steps, in float64 ---- */
 
-/* One row as float64, the intercept included; padded with zeros to 16. */
-static inline void FN(row_as_double)(const T *x, int64_t d, int intercept, double *out)
+/* FL_BLOCK_ROWS rows of X, y and s as float64: features, the intercept's 1, zeros up
+ * to 16; rows beyond n repeat the last one with weight 0. */
+static inline void FN(load_block)(const fl_shards *shards, int64_t first, int64_t n, double *x, double *target,
+                                  double *weight)
 {
-    for (int64_t j = 0; j < d; j++)
-        out[j] = (double)x[j];
-    int64_t p = d;
-    if (intercept)
-        out[p++] = 1.0;
-    for (; p % 16 != 0; p++)
-        out[p] = 0.0;
+    const int64_t d = shards->n_features, p16 = fl_padded16(d + shards->intercept);
+    const T *y = shards->y, *s = shards->s;
+    for (int64_t r = 0; r < FL_BLOCK_ROWS; r++, x += p16) {
+        const int64_t row = first + (r < n ? r : n - 1);
+        const T *from = (const T *)shards->X + row * shards->x_stride;
+        for (int64_t j = 0; j < d; j++)
+            x[j] = (double)from[j];
+        for (int64_t j = d; j < p16; j++)
+            x[j] = j == d && shards->intercept ? 1.0 : 0.0;
+        target[r] = (double)y[row];
+        weight[r] = r >= n ? 0.0 : s ? (double)s[row] : 1.0;
+    }
 }
 
 static void FN(objective)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
-                          int64_t ldw, int64_t n_iterates, double *sums, double *work)
+                          int64_t ldw, int64_t n_iterates, double *sums, double *x)
 {
-    const int64_t d = shards->n_features, p16 = (d + shards->intercept + 15) / 16 * 16;
-    const T *y = shards->y, *s = shards->s;
-    double *x = work, *z = work + p16;
-    for (int64_t row0 = first; row0 < last; row0 += FL_OBJECTIVE_ROWS) {
-        const int64_t rows = last - row0 < FL_OBJECTIVE_ROWS ? last - row0 : FL_OBJECTIVE_ROWS;
-        for (int64_t r = 0; r < rows; r++) {
-            FN(row_as_double)((const T *)shards->X + (row0 + r) * shards->x_stride, d, shards->intercept, x);
-            for (int64_t j = 0; j < n_iterates; j++)
-                z[r * n_iterates + j] = FLN(dot16)(x, w + j * ldw, p16);
-        }
-        for (int64_t r = 0; r < rows; r++) {
-            const double target = (double)y[row0 + r], weight = s ? (double)s[row0 + r] : 1.0;
-            double *zr = z + r * n_iterates;
-            if (loss == FL_SQUARED)
-                for (int64_t j = 0; j < n_iterates; j++)
-                    sums[j] += weight * fl_squared_loss(zr[j], target);
-            else
-                for (int64_t j = 0; j < n_iterates; j++)
-                    sums[j] += weight * fl_logistic_loss(zr[j], target);
+    const int64_t p16 = fl_padded16(shards->n_features + shards->intercept);
+    double target[FL_BLOCK_ROWS], weight[FL_BLOCK_ROWS], value[FL_BLOCK_ROWS], slope[FL_BLOCK_ROWS];
+    for (; first < last; first += FL_BLOCK_ROWS) {
+        FN(load_block)(shards, first, last - first < FL_BLOCK_ROWS ? last - first : FL_BLOCK_ROWS, x, target, weight);
+        for (int64_t j = 0; j < n_iterates; j++) {
+            for (int r = 0; r < FL_BLOCK_ROWS; r++)
+                value[r] = FLN(dot16)(x + r * p16, w + j * ldw, p16);
+            FLN(losses)(loss, value, target, value, slope);
+            for (int r = 0; r < FL_BLOCK_ROWS; r++)
+                sums[j] += weight[r] * value[r];
         }
     }
 }
 
 static double FN(gradient)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
-                           double *gradient)
+                           double *gradient, double *x)
 {
-    const int64_t d = shards->n_features, p = d + shards->intercept;
-    const T *y = shards->y, *s = shards->s;
+    const int64_t p = shards->n_features + shards->intercept, p16 = fl_padded16(p);
+    double target[FL_BLOCK_ROWS], weight[FL_BLOCK_ROWS], value[FL_BLOCK_ROWS], slope[FL_BLOCK_ROWS];
     double total = 0.0;
-    for (int64_t row = first; row < last; row++) {
-        const T *x = (const T *)shards->X + row * shards->x_stride;
-        double lanes[16] = {0};
-        int64_t j = 0;
-        for (; j + 16 <= d; j += 16)
-            for (int e = 0; e < 16; e++)
-                lanes[e] += (double)x[j + e] * w[j + e];
-        for (; j < d; j++)
-            lanes[j % 16] += (double)x[j] * w[j];
-        if (shards->intercept)
-            lanes[d % 16] += w[d];
-        for (int half = 8; half >= 1; half /= 2)
-            for (int e = 0; e < half; e++)
-                lanes[e] += lanes[e + half];
-        const double z = lanes[0], target = (double)y[row], weight = s ? (double)s[row] : 1.0;
-        total += weight * fl_loss(loss, z, target);
-        const double g = weight * fl_dloss(loss, z, target);
-        for (j = 0; j < d; j++)
-            gradient[j] += g * (double)x[j];
-        if (shards->intercept)
-            gradient[p - 1] += g;
+    for (; first < last; first += FL_BLOCK_ROWS) {
+        FN(load_block)(shards, first, last - first < FL_BLOCK_ROWS ? last - first : FL_BLOCK_ROWS, x, target, weight);
+        for (int r = 0; r < FL_BLOCK_ROWS; r++)
+            value[r] = FLN(dot16)(x + r * p16, w, p16);
+        FLN(losses)(loss, value, target, value, slope);
+        for (int r = 0; r < FL_BLOCK_ROWS; r++) {
+            total += weight[r] * value[r];
+            slope[r] *= weight[r];
+        }
+        for (int r = 0; r < FL_BLOCK_ROWS; r += 4) {
+            const double *rows = x + r * p16;
+            for (int64_t j = 0; j < p; j++)
+                gradient[j] = (((gradient[j] + slope[r] * rows[j]) + slope[r + 1] * rows[p16 + j]) +
+                               slope[r + 2] * rows[2 * p16 + j]) +
+                              slope[r + 3] * rows[3 * p16 + j];
+        }
     }
     return total;
 }
