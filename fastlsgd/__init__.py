@@ -16,7 +16,7 @@ A map of the package, in the order to read it:
     team         helper threads                backends     who runs the steps
     theory       constants of a problem        baselines    what local SGD must be compared with
     experiments  methods x steps x replicates  datasets     real data from package registries
-    estimators   for scikit-learn's users      plots, cli   what people look at
+    estimators   for scikit-learn's users      report, verdict, plots, cli   what people look at
 """
 
 from importlib import import_module as _import_module

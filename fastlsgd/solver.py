@@ -505,13 +505,14 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     Examples
     --------
     >>> import numpy as np
+    >>> from fastlsgd import Constant
     >>> rng = np.random.default_rng(0)
     >>> X = rng.standard_normal((1000, 5)); y = X @ np.arange(5.0)
     >>> options = {'schedule': FixedPeriod(10), 'step_size': Constant(0.05)}
     >>> result = local_sgd(Problem(X, y), n_workers=4, n_steps=2000, **options)
-    >>> np.abs(result.w - np.arange(5)).max() < 1e-6
+    >>> bool(np.abs(result.w - np.arange(5)).max() < 1e-6)
     True
-    >>> result.trace.n_rounds[-1]
+    >>> result.state.n_rounds
     200
     """
     run = Run(problem, **options)

@@ -58,6 +58,7 @@ def _choose_isa():
     except ValueError as error:
         raise ImportError(f"FASTLSGD_ISA: {error}") from None
 
+
 _choose_isa()
 
 
@@ -197,7 +198,6 @@ cdef class Rows:
         self.c.ahead_first = <int64_t *> address(ahead_first)
         self.c.ahead_n = <int64_t *> address(ahead_n)
         self.alive = (X, y, s, start, order, visits, visits_epoch, ahead, ahead_first, ahead_n)
-
 
     def visited(self, uint32_t k, int64_t first, int64_t n):
         """Return the rows (as X lies for the kernels) of visits first .. first + n - 1 (from 0) of worker k."""

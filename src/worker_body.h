@@ -184,11 +184,12 @@ static inline __attribute__((always_inline)) void FN(steps_of_one_row)(
     const int64_t d = shards->n_features, ld = step->ld;
     const int intercept = shards->intercept;
     const T *y = shards->y, *s = shards->s;
-    /* About 4 KB ahead, at least two rows: enough to hide a miss at any d. */
+    /* About 4 KB ahead, at least two rows: enough to hide a miss at any d. Rows in
+     * order are fetched as well: workers in lockstep are more streams than the
+     * hardware follows (d = 20, four workers: 18 against 30 ns a gradient). */
     const int64_t row_bytes = d * (int64_t)sizeof(T) + 1;
     const int64_t rows_ahead = row_bytes >= 2048 ? 2 : row_bytes <= 256 ? 16 : 4096 / row_bytes;
     const int64_t distance = rows_ahead > width ? rows_ahead / width : 1;
-    const int fetch = shards->order != NULL || shards->whole || shards->visits != NULL;
     int64_t i = 0;
     while (i < n) {
         const uint32_t *rows[FL_LOCKSTEP];
@@ -207,7 +208,7 @@ static inline __attribute__((always_inline)) void FN(steps_of_one_row)(
                 T *w = W + g * ld, *sum = sums + g * ld;
                 const int64_t row = rows[g][r];
                 const T *x = (const T *)shards->X + row * shards->x_stride;
-                if (fetch && r + distance < at_hand)
+                if (r + distance < at_hand)
                     FN(prefetch_row)(shards, rows[g][r + distance], d);
                 T slope = FN(dloss)(loss, FN(row_dot)(x, w, d, intercept), y[row]);
                 if (s)

@@ -26,13 +26,14 @@ ALLOWED = {
     "arguments": LEAVES | {"data", "problem"},
     "solver": LEAVES | {"arguments", "team", "data", "problem", "state", "trace", "backends"},
 }
-ABOVE = {"theory", "baselines", "experiments", "estimators", "verdict", "report", "plots", "cli"}
+ABOVE = {"cli_schedules", "theory", "baselines", "experiments", "estimators", "verdict", "report", "plots", "cli"}
 ALLOWED["theory"] = set(ALLOWED["solver"]) | {"_kernels"}
 ALLOWED["baselines"] = set(ALLOWED["theory"]) | {"solver"}
 ALLOWED["experiments"] = ALLOWED["baselines"] | {"theory", "baselines"}
 ALLOWED["estimators"] = ALLOWED["experiments"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
 ALLOWED["verdict"] = ALLOWED["plots"] = ALLOWED["report"] | {"report"}
+ALLOWED["cli_schedules"] = {"schedules"}
 ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
 
 
