@@ -12,16 +12,20 @@ import pytest
 
 import fastlsgd as fl
 
-ETA = 0.01
+
+def _eta(problem):
+    """A constant step well inside what is stable, for both sides."""
+    return 2.0 / problem.n_features
 
 
 def _assert_learned(problem, w):
+    """One pass brings the averaged iterate a tenth of the way down (a fiftieth where rows are few)."""
     start = problem.objective(np.zeros(problem.n_params))
-    assert problem.objective(w) < start - 0.2 * (start - problem.objective(problem.optimum()))
+    share = 0.1 if problem.n_samples > problem.n_features * 40 else 0.02
+    assert problem.objective(w) < start - share * (start - problem.objective(problem.optimum()))
 
 
 def _extra(benchmark, problem, run, n_gradients):
-    benchmark.group = f"{problem.n_samples} x {problem.n_features}"
     benchmark.extra_info.update(
         n_workers=run.n_workers,
         n_threads=run.trace.n_threads,
@@ -40,7 +44,7 @@ def bench_local_sgd(benchmark, problem, n_workers, n_threads, schedule, layout):
     def lay_out():
         run = fl.Run(
             problem, n_workers=n_workers, n_threads=n_threads, schedule=schedule, layout=layout,
-            step_size=fl.Constant(ETA), record=0,
+            step_size=fl.Constant(_eta(problem)), record=0,
         )  # fmt: skip
         runs.append(run)
         return (run,), {}
@@ -48,6 +52,12 @@ def bench_local_sgd(benchmark, problem, n_workers, n_threads, schedule, layout):
     runs: list[fl.Run] = []
     (run,), _ = lay_out()
     _assert_learned(problem, run.advance().w_bar)
+    plain = fl.Run(
+        problem, n_workers=n_workers, n_threads=1, schedule=schedule, layout="view", record=0,
+        step_size=fl.Constant(_eta(problem)),
+    )  # fmt: skip
+    assert plain.advance().w_bar.tobytes() == run.w_bar.tobytes()
+    benchmark.group = f"{problem.n_samples} x {problem.n_features}"
     benchmark.pedantic(lambda run: run.advance(), setup=lay_out, rounds=7, warmup_rounds=1)
     _extra(benchmark, problem, runs[-1], runs[-1].t * n_workers)
 
@@ -56,7 +66,7 @@ def bench_scikit_learn(benchmark, problem):
     linear_model = pytest.importorskip("sklearn.linear_model")
     model = linear_model.SGDClassifier(
         loss="log_loss", alpha=problem.l2, average=True, max_iter=1, tol=None, learning_rate="constant",
-        eta0=ETA, fit_intercept=False, random_state=0,
+        eta0=_eta(problem), fit_intercept=False, random_state=0,
     )  # fmt: skip
     _assert_learned(problem, model.fit(problem.X, problem.y).coef_[0])
     benchmark.group = f"{problem.n_samples} x {problem.n_features}"
