@@ -301,8 +301,8 @@ def header(comparison: Any) -> list[str]:
     )
     constants = (
         f"mu {sig(facts['mu'])}, mu_eff {sig(facts['mu_eff'])}, safe step {step(facts['safe_step'])}, "
-        f"step bound {sig(facts['step_bound'])}, statistical floor {sig(facts['floor'])} "
-        "(less is sampling noise)"
+        + (f"step bound {sig(facts['step_bound'])}, " if facts["loss"] == "squared" else "")
+        + f"statistical floor {sig(facts['floor'])} (less is sampling noise)"
     )
     lines = [
         f"{facts.get('name') or 'data'}: {facts['n_samples']:,} rows x {facts['n_features']:,} features{intercept}, "

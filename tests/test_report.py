@@ -222,8 +222,11 @@ def test_the_header_names_every_constant():
     text = "\n".join(report.header(flights3m_late()))
     for words in ("flights3m_late", "2,700,000 rows x 60 features + intercept", "l2 1e-4", "P = 8", "1,350,000 steps",
                   "4 passes, with replacement", "10 replicates", "mu 1.3e-4", "mu_eff 0.012", "safe step 0.069",
-                  "step bound 20,000", "floor 1.1e-5", "AUC 0.6451", "standard error 0.0012"):  # fmt: skip
+                  "floor 1.1e-5", "AUC 0.6451", "standard error 0.0012"):  # fmt: skip
         assert words in text
+    # For the logistic loss the bound is 2 / l2: true, and of no use to anybody.
+    assert "step bound" not in text
+    assert "step bound 0.5" in "\n".join(report.header(flights3m_late(loss="squared", step_bound=0.5)))
 
 
 def test_a_comparison_without_a_test_part_has_no_metric_column():
