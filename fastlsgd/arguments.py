@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +80,25 @@ def record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
     return steps.astype(np.int64)
 
 
+def function_of_a_record(callback: Any) -> Callable[[Any], bool] | None:
+    """Return the callback, which must be callable, or None."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be a function of a record or None, got {callback!r}")
+    return callback
+
+
+def path_to_write(name: str, path: Any) -> Path | None:
+    """Return the path, whose folder must exist, or None."""
+    if path is None:
+        return None
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(
+            f"{name} must be a path in a folder that exists, got {os.fspath(path)!r}; make the folder first"
+        )
+    return path
+
+
 def start_at(w0: Any, problem: Problem) -> np.ndarray:
     """Return where all workers start, in the dtype of the problem; None is zeros."""
     if w0 is None:
@@ -99,11 +121,11 @@ def resolve_step_size(step_size: Any, problem: Problem, batch_size: int) -> Step
         if step_size != "auto":
             raise ValueError(f"step_size must be a StepSize or 'auto', got {step_size!r}; try Constant(0.01)")
         return Constant(problem.safe_step())
-    if not callable(step_size):
+    if isinstance(step_size, type) or not callable(step_size):
         raise TypeError(f"step_size must be a StepSize such as Constant(0.01), got {step_size!r}")
     if not is_memory_mapped(problem.X):  # the bound costs a pass, which in-memory data has had
         bound = problem.step_bound(batch_size)
-        largest = float(np.asarray(step_size(np.array([1], dtype=np.int64)))[0])
+        largest = float(step_sizes_at(step_size, np.array([1], dtype=np.int64))[0])
         if largest > bound:
             warnings.warn(
                 f"step size {largest:g} is beyond {bound:g}, the largest that can be stable here "
@@ -116,7 +138,7 @@ def resolve_step_size(step_size: Any, problem: Problem, batch_size: int) -> Step
 
 def bound_schedule(schedule: Any, problem: Problem, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
     """Return the schedule; one that needs constants of the problem is bound to it."""
-    if not callable(getattr(schedule, "next_periods", None)):
+    if isinstance(schedule, type) or not callable(getattr(schedule, "next_periods", None)):
         raise TypeError(
             f"schedule must have a method next_periods, got {schedule!r}; "
             "try MiniBatch(), FixedPeriod(16) or OneShot()"
@@ -141,9 +163,10 @@ def round_lengths(lengths: Any, schedule: Schedule, left: int) -> npt.NDArray[np
 
 def step_sizes_at(step_size: StepSize, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return eta of the steps, checked: one each, positive and finite."""
-    eta = np.ascontiguousarray(step_size(steps), dtype=np.float64)
-    if eta.shape != steps.shape:
-        raise ValueError(f"{step_size!r} must return one eta a step, shape {steps.shape}, got {eta.shape}")
+    answer = step_size(steps)
+    eta = np.ascontiguousarray(answer, dtype=np.float64)
+    if np.shape(answer) != steps.shape:
+        raise ValueError(f"{step_size!r} must return one eta a step, shape {steps.shape}, got {np.shape(answer)}")
     good = (eta > 0) & np.isfinite(eta)
     if not good.all():
         i = int(np.flatnonzero(~good)[0])

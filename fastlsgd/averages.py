@@ -20,6 +20,7 @@ class Average:
     """
 
     n_steps: int
+    name: str = "polyak"
     wanted: bool = True
     begins_after: int = 0
     power: float = 0.0
@@ -30,7 +31,7 @@ class Average:
     def parse(cls, text: str | None, n_steps: int) -> Average:
         """Return the average that "polyak", "tail:FRACTION", "poly:POWER" or None names."""
         if text is None:
-            return cls(n_steps, wanted=False, begins_after=n_steps)
+            return cls(n_steps, "none", wanted=False, begins_after=n_steps)
         kind, _, number_text = str(text).partition(":")
         if kind == "polyak" and not number_text:
             return cls(n_steps)
@@ -39,9 +40,9 @@ class Average:
         except ValueError:
             number = math.nan
         if kind == "tail" and 0 < number <= 1:
-            return cls(n_steps, begins_after=n_steps - math.ceil(number * n_steps))
+            return cls(n_steps, str(text), begins_after=n_steps - math.ceil(number * n_steps))
         if kind == "poly" and 0 <= number <= 16:
-            return cls(n_steps, power=number)
+            return cls(n_steps, str(text), power=number)
         raise ValueError(
             "average must be 'polyak', 'tail:FRACTION' with a fraction in (0, 1], 'poly:POWER' with a power "
             f"from 0 to 16, or None, got {text!r}"

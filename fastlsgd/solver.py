@@ -155,7 +155,8 @@ class Run:
         )
         self._record_at = arguments.record_steps(record, self.n_steps)
         self.max_time_s = arguments.seconds("max_time_s", max_time_s)
-        self.callback, self.checkpoint = callback, checkpoint
+        self.callback = arguments.function_of_a_record(callback)
+        self.checkpoint = arguments.path_to_write("checkpoint", checkpoint)
         n_threads = resolve_threads(n_threads, self.n_workers)
 
         rows, layout, n_copied = lay_out(
@@ -428,7 +429,7 @@ class Run:
             "partition": self.partition,
             "schedule": repr(self.schedule),
             "step_size": repr(self.step_size),
-            "average": repr(self.average),
+            "average": self.average.name,
             "weights": [float(weight).hex() for weight in self.weights],
             "w0": "zeros" if not w0.any() else w0.astype(np.float64).tobytes().hex()[:64],
             "loss": self.problem.loss.name,
@@ -534,7 +535,12 @@ def _refuse_foreign(state: Any, config: dict[str, Any], problem: Problem) -> Non
         raise TypeError(f"state must be a State, got {type(state).__name__}; State.load(path) reads a checkpoint")
     keys = [key for key in {**config, **state.config} if config.get(key) != state.config.get(key)]
     if keys:
-        differences = "; ".join(f"{key} is {config.get(key)!r}, was {state.config.get(key)!r}" for key in keys)
+        differences = "; ".join(
+            f"{key} differ"
+            if key in ("weights", "w0")
+            else f"{key} is {config.get(key)!r}, was {state.config.get(key)!r}"
+            for key in keys
+        )
         raise CheckpointError(f"this state belongs to another run: {differences}")
     if state.data is not problem and state.fingerprint != problem.fingerprint():
         raise CheckpointError("this state belongs to other data: X, y or the sample weights differ")

@@ -323,6 +323,12 @@ BAD_ARGUMENTS = {
     "negative step": ({"step_size": lambda t: -0.1 * np.ones(t.shape)}, "positive, finite step sizes, got -0.1 at"),
     "nan step": ({"step_size": lambda t: np.where(t == 5, np.nan, 0.1)}, "got nan at step 5"),
     "short step": ({"step_size": lambda t: np.ones(1)}, "must return one eta a step"),
+    "a single step": ({"step_size": lambda t: 0.1}, r"must return one eta a step, shape .*got \(\)"),
+    "step class": ({"step_size": fl.Constant}, "step_size must be a StepSize such as"),
+    "schedule class": ({"schedule": fl.OneShot}, "schedule must have a method next_periods, got <class"),
+    "callback": ({"callback": 3}, "callback must be a function of a record or None, got 3"),
+    "checkpoint": ({"checkpoint": "/no/such/folder/x"}, "checkpoint must be a path in a folder that exists"),
+    "unknown": ({"bogus": 1}, r"unexpected keyword argument 'bogus'"),
     "schedule": ({"schedule": 16}, "schedule must have a method next_periods, got 16"),
     "weights": ({"weights": [0.5, 0.5]}, r"weights must have shape \(4,\)"),
     "weights sum": ({"weights": [1.0, 1, 1, 1]}, "must be >= 0 and sum to 1, got sum 4"),
@@ -367,6 +373,7 @@ def test_a_step_beyond_the_bound_is_warned_of(problem):
     assert squared.step_bound(4) == pytest.approx(8 * norms.mean() / (norms**2).mean(), rel=1e-12)
     with pytest.warns(RuntimeWarning, match=rf"beyond {squared.step_bound():g}, the largest"):
         fl.local_sgd(squared, **options(step_size=fl.Constant(1.01 * squared.step_bound()), n_steps=1))
+    assert fl.Problem(X, y, l2=1e3).step_bound() == 2e-3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fl.local_sgd(squared, **options(step_size=fl.Constant(0.99 * squared.step_bound()), n_steps=1))

@@ -50,9 +50,9 @@ def test_a_file_holds_the_state_bit_for_bit(dtype, tmp_path):
         ({"batch_size": 2}, "batch_size is 2, was 1"),
         ({"sampling": "replacement"}, "sampling is 'replacement', was 'reshuffle'"),
         ({"n_workers": 4}, "n_workers is 4, was 3"),
-        ({"average": None}, "average is"),
-        ({"weights": [0.5, 0.25, 0.25]}, "weights is"),
-        ({"w0": np.ones(37)}, "w0 is"),
+        ({"average": None}, "average is 'none', was 'polyak'"),
+        ({"weights": [0.5, 0.25, 0.25]}, "weights differ"),
+        ({"w0": np.ones(37)}, "w0 differ"),
     ],
 )
 def test_another_configuration_is_refused_with_what_differs(change, what):
