@@ -18,7 +18,7 @@ HEADERS = ["arith.h", "draw.h", "isa_body.h", "kernels.h", "losses.h", "team.h",
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 HARDENED = ["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"] if sys.platform.startswith("linux") else []
 LINK = ["-Wl,-z,relro,-z,now"] if sys.platform.startswith("linux") else []
-if os.environ.get("FASTLSGD_SANITIZE"):  # address,undefined | thread: see .ci
+if os.environ.get("FASTLSGD_SANITIZE"):  # address,undefined | thread
     sanitize = [f"-fsanitize={os.environ['FASTLSGD_SANITIZE']}", "-fno-omit-frame-pointer", "-g", "-O1"]
     FLAGS, HARDENED, LINK = FLAGS + sanitize, [], sanitize
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArr
         raise ValueError(f"weights must have shape ({n_workers},), one a worker, got {values.shape}")
     if not (values >= 0).all() or abs(values.sum() - 1.0) > 1e-9:
         raise ValueError(f"weights must be >= 0 and sum to 1, got sum {values.sum():g}; pass weights / weights.sum()")
-    return values
+    return values / values.sum()  # else what the sum lacks would shrink w at every averaging
 
 
 def record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
@@ -78,6 +79,19 @@ def record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
     if steps.dtype.kind not in "iu" or steps.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
         raise ValueError(f"record must be an int >= 0 or step numbers from 1 to {n_steps}, got {record!r}")
     return steps.astype(np.int64)
+
+
+def described(thing: Any) -> str:
+    """Return what a checkpoint says of a schedule or step size: the same in every process for the same numbers."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        values = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        return f"{type(thing).__name__}({', '.join(f'{name}={value!r}' for name, value in plain.items())})"
+    text = repr(thing)
+    if " at 0x" not in text:
+        return text
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def function_of_a_record(callback: Any) -> Callable[[Any], bool] | None:
@@ -109,13 +123,15 @@ def start_at(w0: Any, problem: Problem) -> np.ndarray:
             f"w0 must have shape ({problem.n_params},), got {start.shape}"
             + ("; its last entry is the intercept" if problem.fit_intercept else "")
         )
+    if start.dtype.kind not in "fiub":
+        raise TypeError(f"w0 must hold real numbers, got dtype {start.dtype}")
     start = start.astype(problem.dtype)
     if not np.isfinite(start).all():
         raise ValueError("w0 must be finite")
     return start
 
 
-def resolve_step_size(step_size: Any, problem: Problem, batch_size: int) -> StepSize:
+def resolve_step_size(step_size: Any, problem: Problem, batch_size: int, n_steps: int) -> StepSize:
     """Return the step size, "auto" made a number; warn of one that cannot be stable."""
     if isinstance(step_size, str):
         if step_size != "auto":
@@ -125,7 +141,8 @@ def resolve_step_size(step_size: Any, problem: Problem, batch_size: int) -> Step
         raise TypeError(f"step_size must be a StepSize such as Constant(0.01), got {step_size!r}")
     if not is_memory_mapped(problem.X):  # the bound costs a pass, which in-memory data has had
         bound = problem.step_bound(batch_size)
-        largest = float(step_sizes_at(step_size, np.array([1], dtype=np.int64))[0])
+        looked_at = np.unique(np.rint(np.geomspace(1, n_steps, 64))).astype(np.int64)
+        largest = float(step_sizes_at(step_size, looked_at).max())
         if largest > bound:
             warnings.warn(
                 f"step size {largest:g} is beyond {bound:g}, the largest that can be stable here "
@@ -152,7 +169,7 @@ def round_lengths(lengths: Any, schedule: Schedule, left: int) -> npt.NDArray[np
     values = np.atleast_1d(np.asarray(lengths))
     if values.dtype.kind not in "iu" or values.ndim != 1 or values.size == 0 or (values < 1).any():
         raise ValueError(f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {lengths!r}")
-    values = np.minimum(values, left).astype(np.int64)
+    values = np.minimum(values.astype(np.uint64), np.uint64(left)).astype(np.int64)
     ends = np.cumsum(values)
     last = int(np.searchsorted(ends, left))
     if last < len(values):  # the round that reaches n_steps is cut there

@@ -40,7 +40,7 @@ class Average:
         except ValueError:
             number = math.nan
         if kind == "tail" and 0 < number <= 1:
-            return cls(n_steps, str(text), begins_after=n_steps - math.ceil(number * n_steps))
+            return cls(n_steps, str(text), begins_after=n_steps - math.ceil(number * n_steps * (1 - 1e-12)))
         if kind == "poly" and 0 <= number <= 16:
             return cls(n_steps, str(text), power=number)
         raise ValueError(

@@ -6,20 +6,23 @@ traceback. Ctrl-C ends with 130.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from . import __version__
-from .cli_schedules import SCHEDULE_ITEMS, parse_schedules
+from .cli_schedules import SCHEDULES_HELP, parse_schedules
 
 try:
     import rich.box
@@ -31,6 +34,9 @@ try:
     from typer.core import TyperGroup
 except ImportError as error:  # main() says what to install
     _missing: ImportError | None = error
+except KeyboardInterrupt:  # before main() could see to it
+    sys.stderr.write("fastlsgd: interrupted\n")
+    raise SystemExit(130) from None
 else:
     _missing = None
 
@@ -51,7 +57,10 @@ TRADEOFF = (
     "Measure what averaging rarely costs and saves on your data.\n\n"
     "Runs schedules (when to average) and the baselines they must beat, each at a common step size and at its own "
     "best one, and prints one table and one sentence. The default data set comes with the extra 'data'; "
-    "'fastlsgd data' lists the others."
+    "'fastlsgd data' lists the others.\n\n"
+    "How a file is read: of csv and parquet, text columns become one 0/1 column a level but the first (one-hot), "
+    "numeric columns (of npy too) are standardised on the training part. npz and svmlight are taken as they are. A "
+    "fifth of the rows, at random, is kept for the test."
 )
 EXTRAS = {
     "cli": ("typer", "rich", "pandas", "pyarrow"),
@@ -62,6 +71,8 @@ EXTRAS = {
 }
 # Fewer columns cannot hold the table; a pipe has no width, and its reader is likely to have a wide one.
 LEAST_WIDTH, PIPE_WIDTH = 80, 120
+# Sparse rows are made dense up to so many bytes, as `Problem` takes nothing else yet.
+MOST_DENSE = 2_000_000_000
 
 
 class Sampling(StrEnum):
@@ -71,6 +82,55 @@ class Sampling(StrEnum):
     RESHUFFLE = "reshuffle"
 
 
+class _Interrupt:
+    """Whether Ctrl-C was pressed.
+
+    KeyboardInterrupt alone is not enough: an import in progress may swallow it, or leave a library half imported,
+    which then fails in ways of its own.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.last = self.told = False
+        self.say: Any = None
+
+    def install(self) -> None:
+        """Handle SIGINT from now on, unless the shell has it ignored."""
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self.take_note)
+            sys.unraisablehook = self._unraisable
+
+    def take_note(self, number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt; the second time, or when all is done, leave at once."""
+        if self.asked or self.last:
+            if sys.stderr.isatty():  # the progress bar has hidden the cursor
+                os.write(2, b"\x1b[?25h\n")
+            os._exit(130)
+        self.asked = True
+        if self.say is not None:
+            self.say("interrupted: finishing what there is (Ctrl-C again leaves at once)")
+        raise KeyboardInterrupt
+
+    def tell(self) -> None:
+        """Say it in one line, if nobody has."""
+        if not self.told:
+            sys.stderr.write("fastlsgd: interrupted\n")
+        self.told = True
+
+    def check(self, result: Any = None) -> None:
+        """Raise KeyboardInterrupt (with what there is) if it was asked for and swallowed."""
+        if self.asked:
+            interrupt = KeyboardInterrupt()
+            interrupt.result = result  # type: ignore[attr-defined]
+            raise interrupt
+
+    def _unraisable(self, what: Any) -> None:
+        if not (self.asked and issubclass(what.exc_type, KeyboardInterrupt)):
+            sys.__unraisablehook__(what)
+
+
+_interrupt = _Interrupt()
+
+
 def main() -> None:
     """Run the command line; the console entry point."""
     if _missing is not None:
@@ -78,7 +138,22 @@ def main() -> None:
         sys.stderr.write(f'fastlsgd: the command line needs {lacks}; run: pip install "fastlsgd[cli]"\n')
         sys.exit(2)
     assert app is not None
-    app()
+    code: Any = 0
+    try:
+        _interrupt.install()
+        app()
+    except SystemExit as leaving:
+        code = leaving.code
+    except BaseException:
+        if not _interrupt.asked:
+            raise
+    if _interrupt.asked:  # not by way of the interpreter's end: what is half imported may fail there
+        _interrupt.tell()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(130)
+    sys.exit(code)
 
 
 # ---- fastlsgd tradeoff ----
@@ -115,7 +190,7 @@ def tradeoff(
     ] = 4,
     schedules: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help=f"Separated by commas: {SCHEDULE_ITEMS}.", rich_help_panel="Runs"),
+        typer.Option(metavar="LIST", help=SCHEDULES_HELP, rich_help_panel="Runs"),
     ] = None,
     step: Annotated[
         float | None, typer.Option(help="The common step size; default: the safe one.", rich_help_panel="Runs")
@@ -123,7 +198,7 @@ def tradeoff(
     sampling: Annotated[Sampling, typer.Option(help="How rows are drawn.", rich_help_panel="Runs")] = (
         Sampling.REPLACEMENT
     ),
-    replicates: Annotated[int, typer.Option(min=1, help="Runs a method and step.", rich_help_panel="Runs")] = 10,
+    replicates: Annotated[int, typer.Option(min=1, help="Runs per method and step.", rich_help_panel="Runs")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of the first replicate.", rich_help_panel="Runs")] = 0,
     threads: Annotated[
         int | None,
@@ -146,12 +221,19 @@ def tradeoff(
         raise ValueError(f"--step must be a positive number, got {step:g}")
     prefix = None if no_files else _checked_prefix(output)
     watch = _Watch(quiet)
+    _interrupt.say = watch.say
     try:
         with watch, _plain_warnings(watch.console):
             watch.say(f"loading {data}")
             problem, test = _problem(_load(data, target, positive), loss, l2, intercept)
+            if workers > problem.n_samples and sampling is Sampling.RESHUFFLE:
+                raise ValueError(
+                    f"--workers {workers} is more than the {problem.n_samples} training rows, of which --sampling "
+                    "reshuffle deals each worker its own; use fewer workers, or --sampling replacement"
+                )
             from . import experiments
 
+            _interrupt.check()
             watch.say("running")
             comparison = experiments.compare(
                 problem,
@@ -167,12 +249,17 @@ def tradeoff(
                 progress=watch.progress,
                 name=Path(data).name,
             )
+        _interrupt.check(comparison)
     except KeyboardInterrupt as interrupt:
         _report_interrupt(interrupt, watch, prefix)
         raise typer.Exit(130) from None
-    _show(comparison)
-    if prefix is not None:
-        _write(comparison, prefix, watch)
+    except Exception:
+        if not _interrupt.asked:
+            raise
+        # What was being imported or done when Ctrl-C came has failed in its own way.
+        _report_interrupt(KeyboardInterrupt(), watch, prefix)
+        raise typer.Exit(130) from None
+    _deliver(comparison, prefix, watch)
 
 
 class _Watch:
@@ -181,6 +268,7 @@ class _Watch:
     def __init__(self, quiet: bool) -> None:
         self.console = rich.console.Console(stderr=True, highlight=False)
         self.quiet, self.done, self.total = quiet, 0, 0
+        self.shown = self.written = False
         self._bar = rich.progress.Progress(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(),
@@ -205,6 +293,7 @@ class _Watch:
 
     def progress(self, done: int, total: int, label: str = "") -> None:
         """Take note of the runs done; what ``compare`` calls."""
+        _interrupt.check()
         self.done, self.total = done, total
         what = label or ("running" if done < total else "finishing")
         self._bar.update(self._task, completed=done, total=total, description=what, count=f"{done} of {total} runs")
@@ -241,7 +330,10 @@ def _load(data: str, target: str | None, positive: str | None) -> Dataset:
             column = int(target)
         except ValueError:
             raise ValueError(f"--target must be a column index for a .npy file, got {target!r}") from None
-    return datasets.load(data, target=column, positive=positive)
+    try:
+        return datasets.load(data, target=column, positive=positive)
+    except datasets.files.TargetMissing as lacking:
+        raise ValueError(f"{data}: give --target COLUMN; the columns are {', '.join(lacking.columns)}") from None
 
 
 def _problem(dataset: Dataset, loss: str | None, l2: float, intercept: bool) -> tuple[Problem, Any]:
@@ -258,8 +350,28 @@ def _problem(dataset: Dataset, loss: str | None, l2: float, intercept: bool) -> 
             f"--loss logistic needs two classes, but the target of {dataset.name} is a number; use squared"
         )
     loss = loss or ("logistic" if dataset.task == "binary" else "squared")
-    problem = Problem(dataset.X_train, dataset.y_train, loss=loss, l2=l2, fit_intercept=intercept)
-    return problem, (dataset.X_test, dataset.y_test) if len(dataset.y_test) else None
+    X_train, X_test = _dense(dataset)
+    problem = Problem(X_train, dataset.y_train, loss=loss, l2=l2, fit_intercept=intercept)
+    return problem, (X_test, dataset.y_test) if len(dataset.y_test) else None
+
+
+def _dense(dataset: Dataset) -> tuple[Any, Any]:
+    """Return X_train and X_test as arrays: CSR is made dense where that is not too much memory."""
+    parts = dataset.X_train, dataset.X_test
+    n_rows = sum(X.shape[0] for X in parts)
+    if hasattr(parts[0], "toarray"):
+        if _too_large(n_rows, dataset.n_features):
+            raise ValueError(
+                f"{dataset.name} is sparse, and {n_rows:,} rows x {dataset.n_features:,} columns would take "
+                f"{4 * n_rows * dataset.n_features / 1e9:.0f} GB as dense rows, which tradeoff needs in this "
+                f"version; the most is {MOST_DENSE / 1e9:.0f} GB: take fewer rows or columns"
+            )
+        return parts[0].toarray(), parts[1].toarray()
+    return parts
+
+
+def _too_large(n_rows: int, n_columns: int) -> bool:
+    return 4 * n_rows * n_columns > MOST_DENSE
 
 
 # ---- what is shown and written ----
@@ -274,7 +386,7 @@ def _stdout() -> rich.console.Console:
     return rich.console.Console(highlight=False, width=width)
 
 
-def _show(comparison: Comparison) -> None:
+def _show(comparison: Comparison, watch: _Watch) -> None:
     from . import report, verdict
 
     console = _stdout()
@@ -284,6 +396,7 @@ def _show(comparison: Comparison) -> None:
     console.print(report.table(comparison, console.width))
     console.print()
     console.print(verdict.verdict(comparison).sentence, markup=False, style="bold")
+    watch.shown = True
 
 
 def _checked_prefix(output: Path) -> Path:
@@ -295,24 +408,58 @@ def _checked_prefix(output: Path) -> Path:
         )
     if not prefix.parent.is_dir():
         raise ValueError(f"--output: there is no folder {prefix.parent}; make it first")
-    if not os.access(prefix.parent, os.W_OK):
+    table = _with_ending(prefix, ".parquet")
+    for path in (table, _with_ending(prefix, ".png")):
+        if path.is_dir():
+            raise ValueError(f"--output: {path} is a folder; give another name, or use --no-files")
+    part = Path(f"{table}.part")
+    try:
+        with part.open("wb"):
+            pass
+        part.unlink()
+    except OSError as error:
         raise ValueError(
-            f"--output: the folder {prefix.parent} cannot be written to; give another, or use --no-files"
-        )
+            f"--output: {table} cannot be written ({error.strerror}); give another, or use --no-files"
+        ) from None
     for module in ("pandas", "pyarrow"):
         if importlib.util.find_spec(module) is None:
             raise ImportError(f'the parquet file needs {module}; run: pip install "fastlsgd[cli]", or use --no-files')
     return prefix
 
 
-def _write(comparison: Comparison, prefix: Path, watch: _Watch) -> None:
-    from . import plots, verdict
+def _with_ending(prefix: Path, ending: str) -> Path:
+    return prefix.with_name(prefix.name + ending)
 
-    table, picture = (prefix.with_name(prefix.name + ending) for ending in (".parquet", ".png"))
-    write_parquet(comparison, verdict.verdict(comparison), table)
+
+def _deliver(comparison: Comparison, prefix: Path | None, watch: _Watch) -> None:
+    """Show and write the comparison; after Ctrl-C all but the picture."""
+    try:
+        _show(comparison, watch)
+        if prefix is not None:
+            _write_table(comparison, prefix, watch)
+            _write_picture(comparison, prefix, watch)
+        _interrupt.check()
+    except KeyboardInterrupt as interrupt:
+        interrupt.result = comparison  # type: ignore[attr-defined]
+        _report_interrupt(interrupt, watch, prefix)
+        raise typer.Exit(130) from None
+
+
+def _write_table(comparison: Comparison, prefix: Path, watch: _Watch) -> None:
+    from . import verdict
+
+    write_parquet(comparison, verdict.verdict(comparison), _with_ending(prefix, ".parquet"))
+    watch.written = True
+
+
+def _write_picture(comparison: Comparison, prefix: Path, watch: _Watch) -> None:
+    from . import plots
+
+    table, picture = _with_ending(prefix, ".parquet"), _with_ending(prefix, ".png")
     try:
         plots.save_tradeoff(comparison, picture)
     except (ImportError, ValueError) as error:
+        _interrupt.check()
         watch.note(f"wrote {table}; no picture: {error}")
     else:
         watch.note(f"wrote {table} and {picture} ({comparison.facts['wall_s']:.1f} s of runs)")
@@ -374,15 +521,22 @@ def _for_json(value: Any) -> Any:
 
 def _report_interrupt(interrupt: KeyboardInterrupt, watch: _Watch, prefix: Path | None) -> None:
     """Say what was done; show and write what there is, if anything."""
+    _interrupt.told = True
     done = f"after {watch.done} of about {watch.total} runs" if watch.total else "before the first run"
     partial: Any = getattr(interrupt, "result", None)
     if not getattr(partial, "rows", ()):
         watch.console.print(f"fastlsgd: interrupted {done}; nothing was written", markup=False, soft_wrap=True)
         return
-    watch.console.print(f"fastlsgd: interrupted {done}; what there is follows", markup=False, soft_wrap=True)
-    _show(partial)
+    what = "" if watch.shown else "; what there is follows"
     if prefix is not None:
-        _write(partial, prefix, watch)
+        table = _with_ending(prefix, ".parquet")
+        what += f"; {table} is written" if watch.written else f"; writing {table}"
+        what += ", and no picture"
+    watch.console.print(f"fastlsgd: interrupted {done}{what}", markup=False, soft_wrap=True)
+    if not watch.shown:
+        _show(partial, watch)
+    if prefix is not None and not watch.written:
+        _write_table(partial, prefix, watch)
 
 
 # ---- fastlsgd data, fastlsgd info ----
@@ -399,16 +553,31 @@ def data(
     if name is not None:
         if sys.stderr.isatty():
             sys.stderr.write(f"fetching {name}; this may take a minute\n")
-        console.print(datasets.install(name), markup=False, soft_wrap=True)
+        try:
+            console.print(datasets.install(name), markup=False, soft_wrap=True)
+            _interrupt.check()
+        except KeyboardInterrupt:
+            sys.stderr.write("fastlsgd: interrupted\n")
+            _interrupt.told = True
+            raise typer.Exit(130) from None
         return
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("name", no_wrap=True)
     table.add_column("here")
     table.add_column("what it is; rows (train + test) x columns; package, licence", overflow="fold")
     for known in datasets.names():
-        table.add_row(known, "yes" if datasets.is_installed(known) else "-", rich.text.Text(datasets.describe(known)))
+        words = datasets.describe(known) + ("; sparse: not for tradeoff yet" if _stays_sparse(known) else "")
+        table.add_row(known, "yes" if datasets.is_installed(known) else "-", rich.text.Text(words))
     console.print(table)
     console.print("One that is not here: fastlsgd data NAME fetches it.", markup=False)
+
+
+def _stays_sparse(name: str) -> bool:
+    from . import datasets
+
+    known = datasets.known.SETS[name]
+    rows, columns = known.size.replace(",", "").split(" x ")
+    return "CSR" in known.about and _too_large(sum(map(int, rows.split(" + "))), int(columns))
 
 
 def info() -> None:
@@ -451,6 +620,21 @@ def _message(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def _failed(error: Exception, args: Sequence[str]) -> int:
+    """Say in one line what is wrong; return the exit code. What is nobody's mistake but ours is raised again."""
+    ours = (ValueError, TypeError, ArithmeticError, ImportError, OSError, RuntimeError, MemoryError)
+    if isinstance(error, ours):
+        if "--debug" in args or os.environ.get("FASTLSGD_DEBUG"):
+            raise error
+        code = 1 if isinstance(error, (RuntimeError, MemoryError)) else 2
+    elif hasattr(error, "format_message"):
+        code = getattr(error, "exit_code", 2)
+    else:
+        raise error
+    sys.stderr.write(f"fastlsgd: {_message(error)}\n")
+    return code
+
+
 def _build() -> Any:
     class OneLineGroup(TyperGroup):
         """Commands whose errors are one line on stderr and no traceback."""
@@ -470,16 +654,9 @@ def _build() -> Any:
                 code = super().main(args, prog_name or "fastlsgd", standalone_mode=False, **extra)
             except (KeyboardInterrupt, typer.Abort):
                 code = 130
-            except (ValueError, TypeError, ArithmeticError, ImportError, OSError, RuntimeError, MemoryError) as error:
-                if "--debug" in args or os.environ.get("FASTLSGD_DEBUG"):
-                    raise
-                sys.stderr.write(f"fastlsgd: {_message(error)}\n")
-                code = 1 if isinstance(error, (RuntimeError, MemoryError)) else 2
             except Exception as error:
-                if not hasattr(error, "format_message"):
-                    raise
-                sys.stderr.write(f"fastlsgd: {_message(error)}\n")
-                code = getattr(error, "exit_code", 2)
+                code = 130 if _interrupt.asked else _failed(error, args)
+            _interrupt.last = True
             sys.exit(code if isinstance(code, int) else 0)
 
     built = typer.Typer(cls=OneLineGroup, add_completion=False, pretty_exceptions_enable=False)

@@ -12,6 +12,15 @@ SCHEDULE_ITEMS = (
     "growing:FIRST[:POWER], post-local:SWITCH:PERIOD, periods:8:16:32"
 )
 
+SCHEDULES_HELP = (
+    "When to average, separated by commas; default: minibatch,16,256,adaptive,adaptive-eff,one-shot. "
+    "minibatch: at every step; one-shot: once, at the end; N: every N steps; adaptive and adaptive-eff: ever more "
+    "rarely, by the measured mu or mu_eff; adaptive:MU: by that mu; growing:FIRST[:POWER]: periods that grow with "
+    "the round; post-local:SWITCH:PERIOD: every step up to step SWITCH, then every PERIOD; periods:8:16:32: these."
+)
+# What the kernels can count to.
+LARGEST = 2**62
+
 
 def parse_schedules(text: str) -> list[Any]:
     """Turn "minibatch,16,one-shot" into the schedules that ``experiments.compare`` takes.
@@ -42,20 +51,31 @@ def _schedule(item: str) -> Any:
         ("adaptive", 0): lambda: "adaptive (mu)",
         ("adaptive-eff", 0): lambda: "adaptive (mu_eff)",
         ("adaptive", 1): lambda mu: AdaptivePeriod(float(mu)),
-        ("growing", 1): lambda first: GrowingPeriod(int(first)),
-        ("growing", 2): lambda first, power: GrowingPeriod(int(first), float(power)),
-        ("post-local", 2): lambda switch, period: PostLocal(int(switch), int(period)),
+        ("growing", 1): lambda first: GrowingPeriod(_whole(first)),
+        ("growing", 2): lambda first, power: GrowingPeriod(_whole(first), float(power)),
+        ("post-local", 2): lambda switch, period: PostLocal(_whole(switch), _whole(period)),
     }
     try:
         if word == "periods" and values:
-            return Periods([int(value) for value in values])
+            return Periods([_whole(value) for value in values])
         if not values and word.lstrip("-").isdecimal():
-            return FixedPeriod(int(word))
+            return FixedPeriod(_whole(word))
         if (word, len(values)) in makers:
             return makers[word, len(values)](*values)
     except ValueError as error:
         reason = str(error)
         if "invalid literal" in reason or "could not convert" in reason:
             reason = "not a number where one is needed"
-        raise ValueError(f"--schedules: {item!r}: {reason}") from None
-    raise ValueError(f"--schedules: {item!r} is not a schedule; there are {SCHEDULE_ITEMS}")
+        raise ValueError(f"--schedules: {_shown(item)!r}: {reason}") from None
+    raise ValueError(f"--schedules: {_shown(item)!r} is not a schedule; there are {SCHEDULE_ITEMS}")
+
+
+def _whole(text: str) -> int:
+    # int() itself refuses thousands of digits, in words that do not help here.
+    if len(text) > 20 or int(text) > LARGEST:
+        raise ValueError("a number of steps may be at most 2^62; one-shot averages only once")
+    return int(text)
+
+
+def _shown(item: str) -> str:
+    return item if len(item) <= 60 else f"{item[:57]}..."

@@ -37,6 +37,8 @@ def check_rows(X: Any) -> np.ndarray:
             f"X must be a dense array in this version, got the sparse {type(X).__name__}; "
             "pass X.toarray() if it fits in memory"
         )
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError("X must be a plain array, got a masked one; fill or drop what is masked: X.filled(...)")
     if not isinstance(X, np.ndarray):
         raise TypeError(
             f"X must be a NumPy array, got {type(X).__name__}; pass np.ascontiguousarray(X, dtype=np.float32)"
@@ -76,7 +78,7 @@ def check_column(name: str, values: Any, X: np.ndarray) -> np.ndarray:
         hint = f"; pass {name}.ravel()" if column.size == X.shape[0] else ""
         raise ValueError(f"{name} must have shape ({X.shape[0]},), one value a row of X, got {column.shape}{hint}")
     with np.errstate(over="ignore"):
-        column = np.ascontiguousarray(column, dtype=X.dtype)
+        column = np.require(column, dtype=X.dtype, requirements=["C", "A"])
     bad = np.flatnonzero(~np.isfinite(column))
     if bad.size:
         raise ValueError(
@@ -84,6 +86,18 @@ def check_column(name: str, values: Any, X: np.ndarray) -> np.ndarray:
             f"drop those rows: keep = np.isfinite({name})"
         )
     return column
+
+
+def _check_as_the_kernels_read(name: str, column: Any, X: np.ndarray) -> None:
+    """Raise unless the column lies as the kernels will read it; ``Problem`` sees to that."""
+    if column is None and name == "sample_weight":
+        return
+    wrong = not isinstance(column, np.ndarray) or column.dtype != X.dtype or column.shape != (X.shape[0],)
+    if wrong or not column.flags.c_contiguous or not column.flags.aligned:
+        raise ValueError(
+            f"{name} must be a contiguous {X.dtype} array of shape ({X.shape[0]},), as X is; "
+            f"pass np.ascontiguousarray({name}, dtype=X.dtype)"
+        )
 
 
 def _check_float(name: str, array: np.ndarray) -> None:
@@ -153,6 +167,11 @@ class Shards:
             raise ValueError(f"partition must be 'iid' or 'contiguous', got {partition!r}")
         if layout not in ("view", "packed"):
             raise ValueError(f"layout must be 'view' or 'packed' here, got {layout!r}")
+        check_rows(X)
+        for name, column in (("y", y), ("sample_weight", sample_weight)):
+            _check_as_the_kernels_read(name, column, X)
+        if not all(isinstance(number, (int, np.integer)) for number in (n_workers, seed)):
+            raise TypeError(f"n_workers and seed must be ints, got {n_workers!r} and {seed!r}")
         n = X.shape[0]
         if n_workers < 1 or n_workers > n:
             raise ValueError(

@@ -120,7 +120,7 @@ def tradeoff(comparison: Any, axes: Sequence[Axes] | None = None) -> Figure:
     look = looks([row.method for row in by_method(comparison.rows)])
     limits = _excess_limits(rows, floor)
     _against_rounds(left, rows, look, floor, limits)
-    _against_gradients(right, rows, look, floor, limits)
+    _against_gradients(right, rows, look, floor, limits, comparison.facts["seed"])
     return figure
 
 
@@ -203,7 +203,7 @@ def _against_rounds(ax: Axes, rows: list[Any], look: dict[str, Look], floor: flo
     low, high = limits
     outside = any(not low < row.excess_mean < high for row in rows)
     note = "; triangles: beyond the panel" if outside else ""
-    _frame(ax, "rounds (averagings)", limits, f"one mark a method, with its 95% interval{note}")
+    _frame(ax, "rounds (averagings)", limits, f"one mark a method, mean and 95% interval{note}")
     _rounds_axis(ax, max(row.n_rounds for row in rows))
     points, taken = [], []
     for row in rows:
@@ -229,7 +229,9 @@ def _mark(ax: Axes, x: float, y: float, style: Look, size: float, marker: str | 
     )  # fmt: skip
 
 
-def _against_gradients(ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: Limits) -> None:
+def _against_gradients(
+    ax: Axes, rows: list[Any], look: dict[str, Look], floor: float, limits: Limits, seed: int
+) -> None:
     curves = {}
     for row in rows:
         curve = np.array([(n, y) for n, y in row.curve if n > 0 and y > 0], dtype=float).reshape(-1, 2)
@@ -238,7 +240,7 @@ def _against_gradients(ax: Axes, rows: list[Any], look: dict[str, Look], floor: 
     low, start, stop = limits[0], *_gradient_range(rows, curves, limits[0])
     above = [y for curve in curves.values() for n, y in curve if start <= n <= stop]
     high = max(limits[1], min(max(above, default=1.0), 1e3 * limits[1]))
-    _frame(ax, "gradients", (low, high), "one curve a method, w_bar along the run")
+    _frame(ax, "gradients", (low, high), f"one curve a method, w_bar along one run (seed {seed})")
     widest = max((_size(ax, short_name(method), FONT)[0] for method in curves), default=0.0)
     _gradients_axis(ax, start, stop, widest)
     labels = []

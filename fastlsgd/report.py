@@ -19,6 +19,8 @@ LARGE_BATCH = re.compile(r"large mini-batch, rounds of (.+)")
 
 # Fields of schedules that their users rarely set.
 DEFAULTS = ("c=1.0", "form='mu'", "power=1.0")
+# An excess below this part of the minimum is the rounding of F in float64.
+ROUNDING = 1e-14
 
 # ---- numbers ----
 
@@ -60,6 +62,12 @@ def plain(value: float) -> str:
     return text
 
 
+def _fixed(value: float, decimals: int) -> str:
+    """Return the value with so many decimals, never as -0.00."""
+    text = f"{value:,.{decimals}f}"
+    return text.lstrip("-") if not text.strip("-0.,") else text
+
+
 def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
     """Return the value and its interval, the exponent written once: 4.1 [3.9, 4.3]e-5.
 
@@ -73,19 +81,20 @@ def interval(mean: float, low: float, high: float, digits: int = 2) -> str:
     exponent = math.floor(math.log10(abs(mean))) if mean else 0
     if -1 <= exponent <= 3:
         decimals = digits if exponent <= 0 else max(0, digits - exponent)
-        return f"{mean:,.{decimals}f} [{low:,.{decimals}f}, {high:,.{decimals}f}]"
+        return f"{_fixed(mean, decimals)} [{_fixed(low, decimals)}, {_fixed(high, decimals)}]"
     scale, decimals = 10.0**-exponent, digits - 1
-    mantissas = [f"{value * scale:.{decimals}f}" for value in (mean, low, high)]
+    mantissas = [_fixed(value * scale, decimals) for value in (mean, low, high)]
     return f"{mantissas[0]} [{mantissas[1]}, {mantissas[2]}]e{exponent}"
 
 
 def plus_minus(mean: float, low: float, high: float, digits: int = 2) -> str:
-    """Return the value and half the width of its interval in percent: 4.1e-5 ±5%."""
+    """Return the value and half the width of its interval in percent, if that says anything: 4.1e-5 ±5%."""
     if mean == math.inf:
         return "diverged"
     if not math.isfinite(mean) or not high - low > 0 or mean <= 0:
         return sig(mean, digits)
-    return f"{sig(mean, digits)} ±{sig(50 * (high - low) / mean, 1)}%"
+    percent = 50 * (high - low) / mean
+    return f"{sig(mean, digits)} ±{'>100' if percent > 100 else sig(percent, 1)}%"
 
 
 def human_bytes(n_bytes: float) -> str:
@@ -174,6 +183,13 @@ LAYOUTS = (_Layout(interval, 3), _Layout(interval), _Layout(plus_minus), _Layout
 def _columns(comparison: Any, layout: _Layout) -> list[_Column]:
     spread, digits = layout.spread, layout.digits
     full = spread is interval
+    rounding = ROUNDING * abs(comparison.facts.get("f_star", 0.0))
+
+    def excess(row: Any) -> str:
+        if abs(row.excess_mean) <= rounding:
+            return "0 (rounding)"
+        return spread(row.excess_mean, row.excess_low, row.excess_high, digits)
+
     columns = [
         _Column("method", lambda row: short_name(row.method), "left"),
         _Column("step", _step_cell, "left"),
@@ -182,7 +198,7 @@ def _columns(comparison: Any, layout: _Layout) -> list[_Column]:
         *(_speeds(comparison) if layout.speeds else ()),
         _Column(
             "excess objective\nof w_bar" if full else "excess\nof w_bar",
-            lambda row: spread(row.excess_mean, row.excess_low, row.excess_high, digits),
+            excess,
             "left",
         ),
         _Column(
@@ -217,7 +233,7 @@ def _speeds(comparison: Any) -> list[_Column]:
 
 def _metric_cell(row: Any) -> str:
     value = row.test_metric
-    return "-" if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else sig(value)
+    return "-" if math.isnan(value) else _fixed(value, 4) if abs(value) < 10 else sig(value)
 
 
 def _width(columns: list[_Column], rows: list[Any], layout: _Layout) -> int:
@@ -281,8 +297,10 @@ def _caption(comparison: Any, layout: _Layout) -> str:
         words.append("comp., wait, avg.: computing, waiting for other threads, averaging (means over threads)")
     else:
         words.append("speeds need about 100 columns; they are in the parquet file")
-    if any(LARGE_BATCH.fullmatch(row.method) for row in comparison.rows):
-        words.append("large mini-batch (16): rounds and gradients of period 16")
+    large = next((row.method for row in comparison.rows if LARGE_BATCH.fullmatch(row.method)), None)
+    if large is not None:
+        twin = short_name(large.removeprefix("large mini-batch, rounds of "))
+        words.append(f"{short_name(large)}: rounds and gradients of {twin}")
     return "\n".join(words)
 
 
@@ -295,8 +313,9 @@ def header(comparison: Any) -> list[str]:
     )
     n_gradients = facts["n_workers"] * facts["n_steps"]
     steps = (
-        f"P = {facts['n_workers']} workers, {facts['n_steps']:,} steps each ({passes(facts['n_passes'])}, "
-        f"{sampling}: {n_gradients:,} gradients), {facts['replicates']} replicates from seed {facts['seed']}, "
+        f"P = {facts['n_workers']} workers, {facts['n_steps']:,} step{'' if facts['n_steps'] == 1 else 's'} each "
+        f"({passes(facts['n_passes'])}, {sampling}: {n_gradients:,} gradients), "
+        f"{facts['replicates']} replicates from seed {facts['seed']}, "
         f"{facts['n_threads']} thread{'' if facts['n_threads'] == 1 else 's'}"
     )
     constants = (
@@ -305,7 +324,7 @@ def header(comparison: Any) -> list[str]:
         + f"statistical floor {sig(facts['floor'])} (less is sampling noise)"
     )
     lines = [
-        f"{facts.get('name') or 'data'}: {facts['n_samples']:,} rows x {facts['n_features']:,} features{intercept}, "
+        f"{facts.get('name') or 'data'}: {_rows(facts)} x {facts['n_features']:,} features{intercept}, "
         f"{facts.get('dtype', '')}, {facts['loss']} loss, l2 {plain(facts['l2'])}",
         steps,
         constants,
@@ -315,9 +334,15 @@ def header(comparison: Any) -> list[str]:
     if facts.get("metric"):
         lines.append(
             f"at the optimum: F {sig(facts['f_star'], 5)}, test {facts['metric']} "
-            f"{facts['test_metric_at_optimum']:.4f} (standard error {sig(facts['test_metric_se'])})"
+            f"{_fixed(facts['test_metric_at_optimum'], 4)} (standard error {sig(facts['test_metric_se'])})"
         )
     return lines
+
+
+def _rows(facts: Any) -> str:
+    if facts.get("n_test"):
+        return f"{facts['n_samples']:,} training rows (+ {facts['n_test']:,} test)"
+    return f"{facts['n_samples']:,} {'training rows' if facts.get('metric') else 'rows'}"
 
 
 def _common_step(comparison: Any) -> str:

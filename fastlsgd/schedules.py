@@ -160,6 +160,8 @@ class AdaptivePeriod:
         first = int(self.period(view.n_workers, view.eta(np.array([view.t + 1])), left)[0])
         if left <= first:
             return left
+        if first >= 4096:  # few rounds: one at a time is cheap
+            return first
         # eta is known ahead: walk through the step sizes of the next stretch.
         stretch = min(left, max(4096, 64 * first))
         at_step = self.period(view.n_workers, view.eta(np.arange(view.t + 1, view.t + 1 + stretch)), left)

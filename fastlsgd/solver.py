@@ -8,6 +8,7 @@ same step; cutting changes no bit.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 import os
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from . import arguments
 from .averages import Average
 from .backends.threads import Threads
-from .data import lay_out
+from .data import is_memory_mapped, lay_out
 from .problem import Problem
 from .schedules import FixedPeriod, Schedule
 from .state import CheckpointError, Pending, State
@@ -144,12 +145,14 @@ class Run:
         if n_steps is None:  # one pass over the data
             n_steps = max(1, -(-problem.n_samples // (self.n_workers * self.batch_size)))
         self.n_steps = arguments.whole("n_steps", n_steps)
+        if self.n_steps * self.n_workers * self.batch_size >= 2**62:
+            raise ValueError(f"n_steps * n_workers * batch_size must be below 2^62, got n_steps={self.n_steps}")
         self.seed = arguments.seed_of(seed)
         self.sampling = arguments.one_of("sampling", sampling or "reshuffle", ("reshuffle", "replacement"))
         self.partition = arguments.one_of("partition", partition, ("iid", "contiguous"))
         self.average = Average.parse(average, self.n_steps)
         self.weights = arguments.averaging_weights(weights, self.n_workers, problem.n_samples)
-        self.step_size = arguments.resolve_step_size(step_size, problem, self.batch_size)
+        self.step_size = arguments.resolve_step_size(step_size, problem, self.batch_size, self.n_steps)
         self.schedule = arguments.bound_schedule(
             FixedPeriod(16) if schedule is None else schedule, problem, self.step_size, self.n_workers, self.n_steps
         )
@@ -159,6 +162,8 @@ class Run:
         self.checkpoint = arguments.path_to_write("checkpoint", checkpoint)
         n_threads = resolve_threads(n_threads, self.n_workers)
 
+        if layout == "packed":
+            problem.row_norms()  # a mapped file is searched for NaN before it is copied
         rows, layout, n_copied = lay_out(
             problem.X,
             problem.y,
@@ -197,6 +202,9 @@ class Run:
             weights=self.weights,
             n_threads=n_threads,
         )
+        # Where the slice began, kept for the case that it diverges.
+        self._before = self.state.copy()
+        self._began = (self.state.t, float(self.state.ledger[1]))
         self._stopped = False
         # Records of steps that an earlier run has passed are not made again.
         self._record_at = self._record_at[self._record_at > self.state.t]
@@ -272,16 +280,15 @@ class Run:
             if self.max_time_s is not None and now - started >= self.max_time_s:
                 log.info("max_time_s reached at t=%d", self.t)
                 break
-            if self.checkpoint is not None and now - saved >= CHECKPOINT_EVERY_S:
-                self._save()
+            if now - saved >= CHECKPOINT_EVERY_S:
+                self.save_checkpoint()
                 saved = now
             if self.t >= self.state.pending.last_t:
                 self._ask_schedule()
-            self.trace.note_periods(self.state.pending.lengths, self.state.pending.first_t)
+            self._note_periods()
             self._slice(stop_after)
             self._take_due_record()
-        if self.checkpoint is not None:
-            self._save()
+        self.save_checkpoint()
         return self
 
     def _slice(self, stop_after: int | None) -> None:
@@ -300,22 +307,41 @@ class Run:
             upto = min(upto, self.average.begins_after)
         steps = np.arange(t + 1, upto + 1, dtype=np.int64)
         eta = self._eta(steps)
-        before = state.copy()
+        alpha = self.average.weights(steps)
+        self._before.restore(state)
         started = time.monotonic()
-        bad = self._backend.run(
-            rounds,
-            eta,
-            self.average.weights(steps),
-            average=t >= self.average.begins_after,
-            timing=len(self._record_at) > 0,
-            want_consensus=upto == next_record,
-        )
-        if bad >= 0:
-            self._raise_diverged(before)
+        try:
+            bad = self._steps(eta, alpha, timing=len(self._record_at) > 0, want_consensus=upto == next_record)
+            if bad >= 0:
+                self._raise_diverged(eta, alpha)
+        except BaseException:
+            # An interrupt comes right behind the compiled call: the run must not be left diverged.
+            if not np.isfinite(state.W).all():
+                state.restore(self._before)
+            raise
         elapsed = max(time.monotonic() - started, 1e-6)
         best = len(steps) * SLICE_S / elapsed
         self._slice_steps = int(np.clip(best, max(1, self._slice_steps // 4), 4 * self._slice_steps))
         self._slice_steps = min(self._slice_steps, MAX_SLICE_STEPS)
+
+    def _steps(
+        self,
+        eta: npt.NDArray[np.float64],
+        alpha: npt.NDArray[np.float64] | None,
+        *,
+        timing: bool = False,
+        want_consensus: bool = False,
+    ) -> int:
+        """Advance by len(eta) steps from where the state stands; return the first worker not finite, or -1."""
+        state = self.state
+        return self._backend.run(
+            state.pending.lengths[state.n_rounds - state.pending.first_round :],
+            eta,
+            alpha,
+            average=state.t >= self.average.begins_after,
+            timing=timing,
+            want_consensus=want_consensus,
+        )
 
     def _ask_schedule(self) -> None:
         state = self.state
@@ -333,11 +359,17 @@ class Run:
         while (due := self._next_record()) is not None and due <= self.t:
             record = self._record_now()
             self.trace.records.append(record)
-            core_s = self.state.ledger[1] * self.trace.n_threads
-            if record.n_gradients:
-                self.trace.step_s = core_s / (record.n_gradients / self.batch_size)
+            began_t, began_s = self._began
+            core_s = (record.compute_s - began_s) * self.trace.n_threads
+            self.trace.step_s = core_s / ((record.t - began_t) * self.n_workers)
             if self.callback is not None and self.callback(record):
                 self._stopped = True
+
+    def _note_periods(self) -> None:
+        """Tell the trace the rounds ahead; of a run gone on with, from its open round on."""
+        pending, state = self.state.pending, self.state
+        lengths = pending.lengths[state.n_rounds - pending.first_round :]
+        self.trace.note_periods(lengths, state.t - int(state.clock[2]))
 
     def _next_record(self) -> int | None:
         """The step of the next record: counted by the records there are, so an interrupt repeats none."""
@@ -363,15 +395,16 @@ class Run:
             w_bar=self.w_bar,
         )
 
-    def _raise_diverged(self, before: State) -> None:
+    def _raise_diverged(self, eta: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64] | None) -> None:
         """Find the first step and worker by halving the slice: cutting changes no bit."""
-        state, n = self.state, self.state.t - before.t
-        good, worker = before, -1
+        state, before = self.state, self._before.copy()
+        good, worker, n = before, -1, len(eta)
         try:
-            while worker < 0 or n > 1:
+            while n > 0 and (worker < 0 or n > 1):
                 half = max(1, n // 2)
                 state.restore(good)
-                worker = self._again(half)
+                at = slice(good.t - before.t, good.t - before.t + half)
+                worker = self._steps(eta[at], None if alpha is None else alpha[at])
                 if worker >= 0:
                     n = half
                 else:
@@ -379,29 +412,21 @@ class Run:
             t = state.t
         finally:
             state.restore(before)
-        eta = float(self._eta(np.array([t]))[0])
-        self._raise_if_bad_row(t, worker)
+        if worker < 0:
+            raise RuntimeError("the run diverged, but not when it was repeated: X, y or W changed while it ran")
+        eta_t = float(eta[t - before.t - 1])
+        advice = ""
+        if is_memory_mapped(self.problem.X):
+            self._raise_if_bad_row(t, worker)
+        else:
+            advice = f"; a constant step up to {self.problem.safe_step():g} cannot diverge here (step_size='auto')"
         raise Diverged(
-            f"worker {worker} is not finite after step {t} (eta = {eta:g}); a constant step up to "
-            f"{self.problem.safe_step():g} cannot diverge here, and step_size='auto' takes it; "
+            f"worker {worker} is not finite after step {t} (eta = {eta_t:g}){advice}; "
             f".state holds the run at t={before.t}",
             t=t,
             worker=worker,
-            eta=eta,
+            eta=eta_t,
             state=before,
-        )
-
-    def _again(self, n: int) -> int:
-        state, t = self.state, self.state.t
-        steps = np.arange(t + 1, t + n + 1, dtype=np.int64)
-        rounds = state.pending.lengths[state.n_rounds - state.pending.first_round :]
-        return self._backend.run(
-            rounds,
-            self._eta(steps),
-            self.average.weights(steps),
-            average=t >= self.average.begins_after,
-            timing=False,
-            want_consensus=False,
         )
 
     def _raise_if_bad_row(self, t: int, worker: int) -> None:
@@ -415,9 +440,17 @@ class Run:
                     f"at step {t}: a memory-mapped X is not searched beforehand); write the file without such rows"
                 )
 
-    def _save(self) -> None:
-        assert self.checkpoint is not None
-        self.state.save(self.checkpoint)
+    def save_checkpoint(self) -> None:
+        """Save the state to the checkpoint's path, if there is one; a disk that refuses is logged, not raised.
+
+        The result of hours is worth more than its checkpoint; the file that was there before is untouched.
+        """
+        if self.checkpoint is None:
+            return
+        try:
+            self.state.save(self.checkpoint)
+        except OSError as error:
+            log.error("the checkpoint %s could not be written: %s", self.checkpoint, error)
 
     def _config(self, w0: np.ndarray) -> dict[str, Any]:
         return {
@@ -427,11 +460,11 @@ class Run:
             "seed": self.seed,
             "sampling": self.sampling,
             "partition": self.partition,
-            "schedule": repr(self.schedule),
-            "step_size": repr(self.step_size),
+            "schedule": arguments.described(self.schedule),
+            "step_size": arguments.described(self.step_size),
             "average": self.average.name,
             "weights": [float(weight).hex() for weight in self.weights],
-            "w0": "zeros" if not w0.any() else w0.astype(np.float64).tobytes().hex()[:64],
+            "w0": hashlib.sha256(w0.tobytes()).hexdigest()[:32] if w0.any() else "zeros",
             "loss": self.problem.loss.name,
             "l2": self.problem.l2,
             "fit_intercept": self.problem.fit_intercept,
@@ -520,8 +553,7 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     try:
         run.advance()
     except KeyboardInterrupt:
-        if run.checkpoint is not None:
-            run._save()
+        run.save_checkpoint()
         raise Interrupted(run.result()) from None
     return run.result()
 
@@ -533,6 +565,7 @@ local_sgd.__signature__ = inspect.signature(Run).replace(return_annotation=Resul
 def _refuse_foreign(state: Any, config: dict[str, Any], problem: Problem) -> None:
     if not isinstance(state, State):
         raise TypeError(f"state must be a State, got {type(state).__name__}; State.load(path) reads a checkpoint")
+    state.check()
     keys = [key for key in {**config, **state.config} if config.get(key) != state.config.get(key)]
     if keys:
         differences = "; ".join(

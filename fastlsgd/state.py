@@ -138,6 +138,24 @@ class State:
         self.ledger[...] = other.ledger
         self.pending = other.pending
 
+    def check(self) -> None:
+        """Raise CheckpointError unless clock, round lengths and shapes fit together, as the kernels rely on."""
+        t, n_rounds, since = (int(value) for value in self.clock)
+        lengths, first = self.pending.lengths, self.pending.first_round
+        at = n_rounds - first
+        fits = (
+            self.clock.shape == (3,)
+            and self.ledger.shape == (5,)
+            and bool((lengths >= 1).all())
+            and 0 <= t <= self.config["n_steps"]
+            and 0 <= at <= len(lengths)
+            and t - since == self.pending.first_t + int(lengths[:at].sum())
+            and 0 <= since
+            and (since < lengths[at] if at < len(lengths) else since == 0)
+        )
+        if not fits:
+            raise CheckpointError(f"its clock and its rounds do not fit together (t={t}, n_rounds={n_rounds})")
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to path, atomically: a temporary file beside it, fsync, rename, fsync of the folder.
 
@@ -230,12 +248,15 @@ class State:
         state.padded_sum64[:, :n_params] = arrays["sum64"]
         if "sum" in arrays:
             state.padded_sum[:, :n_params] = arrays["sum"]
+        if [arrays[name].shape for name in ("clock", "ledger")] != [(3,), (5,)]:
+            raise CheckpointError("its clock has another shape")
         state.clock[...] = arrays["clock"]
         state.ledger[...] = arrays["ledger"]
         first_round, first_t = header["pending"]
         state.pending = Pending(
             arrays["pending"].astype(np.int64), int(first_round), int(first_t), tuple(arrays["objectives"].tolist())
         )
+        state.check()
         return state
 
     def __repr__(self) -> str:

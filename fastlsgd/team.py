@@ -36,9 +36,11 @@ class _Helper(threading.Thread):
 
     def run(self) -> None:
         while (work := self.inbox.get()) is not None:
-            work.help()
-            del work  # else its arrays stay alive while the helper waits
-            _idle.append(self)
+            try:
+                work.help()
+            finally:
+                del work  # else its arrays stay alive while the helper waits
+                _idle.append(self)
 
 
 _all: list[_Helper] = []
@@ -64,7 +66,11 @@ def share(work: Work, n_helpers: int) -> None:
                 except RuntimeError:
                     return
                 _all.append(helper)
-        helper.inbox.put(work)
+        try:
+            helper.inbox.put(work)
+        except BaseException:  # an interrupt must not lose the helper
+            _idle.append(helper)
+            raise
 
 
 def run_pass(work: _kernels.Pass, n_threads: int) -> np.ndarray:
@@ -123,7 +129,8 @@ class _Controller(threadpoolctl.LibController):
 
     def set_num_threads(self, num_threads: int) -> None:
         if hasattr(self.dynlib, "fastlsgd_set_num_threads"):
-            self.dynlib.fastlsgd_set_num_threads(num_threads)
+            # Back at the cores there is no limit any more.
+            self.dynlib.fastlsgd_set_num_threads(0 if num_threads == available_cores() else num_threads)
 
     def get_version(self) -> str | None:
         return None
@@ -142,7 +149,9 @@ def resolve_threads(n_threads: Any, n_workers: int) -> int:
         try:
             n_threads = int(text) if text else _kernels.thread_limit() or available_cores()
         except ValueError:
-            raise ValueError(f"FASTLSGD_NUM_THREADS must be an int >= 1, got {text!r}") from None
+            n_threads = 0
+        if text and n_threads < 1:
+            raise ValueError(f"FASTLSGD_NUM_THREADS must be an int >= 1, got {text!r}")
     if isinstance(n_threads, bool) or not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
         raise ValueError(f"n_threads must be an int >= 1 or None for all cores, got {n_threads!r}")
     return min(int(n_threads), n_workers, _kernels.MAX_THREADS)

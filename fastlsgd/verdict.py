@@ -21,6 +21,10 @@ FAR_BETTER = 10.0
 NEAR_FLOOR = 10.0
 # A ratio that changes by this factor between the common and the own step misleads.
 MISLEADS = 2.0
+# One worker with an excess so many times lower leaves the others nothing to do.
+ONE_IS_ENOUGH = 2.0
+# Fewer steps a worker than this are a start, not a run.
+LEAST_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Case:
     metric_se: float
     replicates: int
     all_schedules: tuple[Any, ...] = field(default=())
+    squared: bool = False
+    n_steps: int = LEAST_STEPS
 
     @classmethod
     def of(cls, comparison: Any) -> Case:
@@ -72,6 +78,8 @@ class Case:
             metric_se=float(facts.get("test_metric_se", math.nan)),
             replicates=int(facts["replicates"]),
             all_schedules=own,
+            squared=facts.get("loss") == "squared",
+            n_steps=int(facts.get("n_steps", LEAST_STEPS)),
         )
 
     def baseline(self, word: str) -> Any:
@@ -125,6 +133,14 @@ def diverged(case: Case) -> str | None:
     )
 
 
+def too_short(case: Case) -> str | None:
+    """The runs have so few steps that they say nothing of a schedule."""
+    if case.n_steps >= LEAST_STEPS:
+        return None
+    steps = "1 local step" if case.n_steps == 1 else f"{case.n_steps} local steps"
+    return f"Too few steps to compare: {steps} a worker, so ask for more passes or fewer workers"
+
+
 def unreplicated(case: Case) -> str | None:
     """Without a reference or without intervals nothing may be claimed."""
     if case.reference is None or not case.schedules:
@@ -160,7 +176,15 @@ def second_order(case: Case) -> str | None:
     if not found:
         return None
     row = min(found, key=lambda one: (one.n_rounds, one.excess_mean))
-    if row.step == "none":
+    n_rounds = row.n_rounds
+    if case.squared and "Newton" in row.method:
+        # A Newton step on a quadratic ends at its minimum from any start: no one-shot run is needed before it.
+        what, unless = (
+            "solving the normal equations (one round of d^2 + d numbers) ends",
+            "or d^2 numbers are too many",
+        )
+        passes, n_rounds = "", 1
+    elif row.step == "none":
         passes = f" and {sig(row.n_gradients / best.n_gradients)} times the gradients"
         what, unless = f"{row.method} (no step to choose) ends", "or passes over them are dear"
     else:
@@ -173,7 +197,7 @@ def second_order(case: Case) -> str | None:
     lower = f"at least {sig(times)} times lower than" if times < 1e6 else "at the optimum to rounding, unlike"
     return (
         f"Local SGD is not the answer here: {what} {lower} the best schedule, {best.method} at its own step "
-        f"{step(best.eta)}, in {rounds(row.n_rounds)} instead of {best.n_rounds:,}{passes}, unless rows arrive as a "
+        f"{step(best.eta)}, in {rounds(n_rounds)} instead of {best.n_rounds:,}{passes}, unless rows arrive as a "
         f"stream {unless}"
     )
 
@@ -298,6 +322,7 @@ def undecided(case: Case) -> str:
 
 RULES: tuple[tuple[str, Callable[[Case], str | None]], ...] = (
     ("diverged", diverged),
+    ("too-short", too_short),
     ("undecided", unreplicated),
     ("below-floor", below_floor),
     ("second-order", second_order),
@@ -314,8 +339,26 @@ RULES: tuple[tuple[str, Callable[[Case], str | None]], ...] = (
 # ---- the second clause ----
 
 
+def one_worker(case: Case, key: str) -> str | None:
+    """One worker alone, with the same gradients, is clearly better than every schedule."""
+    one = case.baseline("one worker")
+    if one is None or not all(one.n_gradients <= row.n_gradients for row in case.all_schedules):
+        return None
+    ratios = [(row, versus(row, one)) for row in case.all_schedules]
+    if not all(low >= ONE_IS_ENOUGH for _, (_, low, _) in ratios):
+        return None
+    row, ratio = min(ratios, key=lambda pair: pair[1][0])
+    return (
+        f"one worker alone reaches {sig(one.excess_mean)} with the same gradients, where even the best schedule, "
+        f"{row.method}, has {_bracket(ratio)} times that ({_steps(row, one)}): more passes are worth more than more "
+        "workers here"
+    )
+
+
 def common_step(case: Case, key: str) -> str | None:
     """The ratio at the common step is far from the one at own steps, beyond both intervals."""
+    if key in ("below-floor", "same-predictions"):  # costs that do not matter need no correction
+        return None
     found = []
     for row in case.schedules:
         common = case.common.get(row.method)
@@ -328,10 +371,16 @@ def common_step(case: Case, key: str) -> str | None:
     factor, row, common = max(found, key=lambda item: item[0])
     if factor < MISLEADS:
         return None
-    verb = "overstates" if common.ratio > row.ratio else "understates"
+    over = common.ratio > row.ratio
+    agree = {one.method for times, one, its in found if times >= MISLEADS and (its.ratio > one.ratio) is over}
+    rarer = {one.method for one in case.schedules if one.n_rounds < case.reference.n_rounds}
+    # One schedule says nothing about rare averaging in general.
+    general = len(rarer) > 1 and rarer <= agree
+    what = f"rare averaging costs: {row.method}" if general else f"{row.method} costs: it"
     return (
-        f"the common step {verb} what rare averaging costs: {row.method} has {_times(common.ratio)} the excess of "
-        f"mini-batch averaging at {step(common.eta)} for both, {_times(row.ratio)} at {_steps(row, case.reference)}"
+        f"the common step {'overstates' if over else 'understates'} what {what} has {_times(common.ratio)} the "
+        f"excess of mini-batch averaging at {step(common.eta)} for both, {_times(row.ratio)} at "
+        f"{_steps(row, case.reference)}"
     )
 
 
@@ -348,14 +397,24 @@ def near_floor(case: Case, key: str) -> str | None:
 
 
 def few_rounds(case: Case, key: str) -> str | None:
-    """With few rounds local SGD beats the large mini-batch."""
-    wins = [pair for pair in _pairs(case) if pair[2][1] >= AS_GOOD]
+    """With few rounds local SGD beats the large mini-batch; where it also loses, both are named."""
+    pairs = _pairs(case)
+    wins = [pair for pair in pairs if pair[2][1] >= AS_GOOD]
     if key in ("same-predictions", "below-floor") or not wins:
         return None
     row, large, ratio = min(wins, key=lambda pair: pair[0].n_rounds)
+    lost = [pair for pair in pairs if pair[2][2] <= 1 / AS_GOOD]
+    but = ""
+    if lost:
+        other, its_large, its_ratio = min(lost, key=lambda pair: pair[2][0])
+        but = (
+            f", but loses to it with {rounds(other.n_rounds)}, where the large mini-batch has {_bracket(its_ratio)} "
+            f"times the excess of {other.method} ({_steps(its_large, other)})"
+        )
+    few = "" if lost else "as few as "
     return (
-        f"with as few as {rounds(row.n_rounds)} local SGD beats the large mini-batch, which has {_bracket(ratio)} "
-        f"times the excess of {row.method} ({_steps(large, row)})"
+        f"with {few}{rounds(row.n_rounds)} local SGD beats the large mini-batch, which has {_bracket(ratio)} "
+        f"times the excess of {row.method} ({_steps(large, row)}){but}"
     )
 
 
@@ -370,7 +429,14 @@ def still_period(case: Case, key: str) -> str | None:
     )
 
 
+def squared_period(case: Case, key: str) -> str | None:
+    """The longest good period, before all else where the normal equations win: it answers "how often?"."""
+    return still_period(case, key) if case.squared and key == "second-order" else None
+
+
 CAVEATS: tuple[tuple[str, Callable[[Case, str], str | None]], ...] = (
+    ("period", squared_period),
+    ("one-worker", one_worker),
     ("common-step", common_step),
     ("near-floor", near_floor),
     ("few-rounds", few_rounds),
@@ -395,7 +461,7 @@ def verdict(comparison: Any) -> Verdict:
     """
     case = Case.of(comparison)
     key, clause = next((key, text) for key, rule in RULES if (text := rule(case)))
-    if case.reference is None or key in ("diverged", "undecided"):
+    if case.reference is None or key in ("diverged", "undecided", "too-short"):
         return Verdict(key, clause + ".")
     caveat, second = next(((name, text) for name, rule in CAVEATS if (text := rule(case, key))), ("", ""))
     return Verdict(key, f"{clause}; {second}." if second else f"{clause}.", caveat)

@@ -6,6 +6,7 @@
 # come as memoryviews or, where the dtype varies, as addresses.
 import os
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.math cimport NAN
 from libc.stdlib cimport free, malloc
 
 import numpy as np
@@ -227,6 +228,7 @@ cdef class Slices:
     cdef Rows rows
     cdef object alive
     cdef int64_t n_threads, row_bytes, next_slot
+    cdef bint busy
     cdef unsigned char[::1] scratch
     cdef int64_t[::1] clock
     cdef double[::1] ledger
@@ -273,6 +275,19 @@ cdef class Slices:
         """
         cdef const double[::1] alpha_view
         cdef double start_s = fl_now_s()
+        cdef int64_t covered = -self.clock[2], i = 0
+        while i < periods.shape[0] and covered < eta.shape[0]:
+            if periods[i] < 1:
+                raise ValueError("round lengths must be >= 1")
+            covered += periods[i]
+            i += 1
+        if eta.shape[0] < 1 or covered < eta.shape[0] or self.clock[2] < 0 or periods[0] <= self.clock[2]:
+            raise ValueError("the round lengths do not cover the steps")
+        if alpha is not None and len(alpha) != eta.shape[0]:
+            raise ValueError("alpha must have one weight a step")
+        if self.busy:
+            raise RuntimeError("this run is being advanced by another thread; a Run belongs to one thread at a time")
+        self.busy = True
         self.c.isa = current_isa
         self.c.t0, self.c.n, self.c.since = self.clock[0], eta.shape[0], self.clock[2]
         self.c.periods, self.c.eta = &periods[0], &eta[0]
@@ -295,6 +310,7 @@ cdef class Slices:
             self._work(0)
             fl_slice_finish(&self.c, &self.scratch[0])
             self._advance(fl_now_s() - start_s)
+        self.busy = False
         if interrupt is not None and self.c.first_bad < 0:
             raise interrupt
         return self.c.first_bad
@@ -336,6 +352,9 @@ cdef class Slices:
             self.ledger[1] += compute_s
             self.ledger[2] += max(0.0, wall_s - compute_s - average_s)
             self.ledger[3] += average_s
+        else:   # not measured: unknown from here on
+            for i in range(1, 4):
+                self.ledger[i] = NAN
 
     cdef int64_t _since_last_end(self) noexcept nogil:
         # Steps done in the open round: all of them if no round ended in this slice.

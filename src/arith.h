@@ -3,7 +3,7 @@
  * The C library's versions differ from one library and processor to the next.
  * These use only IEEE add, multiply, divide and square root, one rounding each
  * (the build forbids contraction), so every processor gives the same bits.
- * tests/exact.py repeats them operation by operation.
+ * tests/exact.py repeats exp operation by operation.
  *
  * Accuracy, measured in tests/test_kernels.py: exp and log 2 ulp in double,
  * expf 2 ulp in float.

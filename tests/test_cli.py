@@ -96,7 +96,7 @@ def test_the_whole_job_on_a_file(csv):
     result = run("tradeoff", csv, "--target", "price", *SMALL)
     assert result.exit_code == 0, result.stderr
     # sold has two levels and gives one column, place has three and gives two.
-    assert "sales.csv: 48 rows x 6 features + intercept" in result.stdout
+    assert re.search(r"sales.csv: 48 training rows( \(\+ 12 test\))? x 6 features \+ intercept", result.stdout)
     for method in ("mini-batch averaging", "period 4", "one-shot", "large mini-batch (4)", "one worker", "L-BFGS"):
         assert re.search(rf"^{re.escape(method)} ", result.stdout, re.MULTILINE), method
     assert "…" not in result.stdout
@@ -147,11 +147,30 @@ def test_other_kinds_of_files(ending, tmp_path):
         pytest.importorskip("sklearn")
         path.write_text("\n".join(f"{t} 1:{a} 2:{b}" for t, (a, b) in zip(y, X, strict=True)))
     result = run("tradeoff", path, "--no-files", *more, *SMALL)
-    if ending == "svm":  # CSR: refused for now, with what to do
-        assert result.exit_code == 2 and "dense" in result.stderr
-    else:
-        assert result.exit_code == 0, result.stderr
-        assert f"data.{ending}: 32 rows x 2 features" in result.stdout
+    assert result.exit_code == 0, result.stderr
+    assert re.search(rf"data.{ending}: 32 training rows( \(\+ 8 test\))? x 2 features", result.stdout)
+
+
+def test_sparse_rows_are_made_dense_up_to_a_limit(tmp_path, compared, monkeypatch):
+    pytest.importorskip("sklearn")
+    (tmp_path / "data.svm").write_text("\n".join(f"{i % 2} {i % 5 + 1}:1.5 6:{i}" for i in range(40)))
+    monkeypatch.setattr(cli, "MOST_DENSE", 40 * 6 * 4)
+    result = run("tradeoff", "data.svm", "--no-files")
+    assert result.exit_code == 0, result.stderr
+    X = np.asarray(compared.problem.X)
+    assert X.shape == (32, 6) and X.dtype == np.float32 and (np.count_nonzero(X[:, :5], axis=1) == 1).all()
+    monkeypatch.setattr(cli, "MOST_DENSE", 40 * 6 * 4 - 1)
+    result = run("tradeoff", "data.svm", "--no-files")
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert "data.svm is sparse, and 40 rows x 6 columns would take" in result.stderr
+
+
+def test_sets_that_stay_sparse_are_marked():
+    lines = re.sub(r"\s+", " ", run("data", env={"COLUMNS": "300"}).stdout)
+    assert lines.count("sparse: not for tradeoff yet") == 3
+    for name in ("newsgroups20", "wordnet", "words"):
+        assert cli._stays_sparse(name)
+    assert not cli._stays_sparse("census")
 
 
 def test_options_reach_the_comparison(csv, compared):
@@ -347,7 +366,12 @@ WRONG = {
     "two data sets": (["tradeoff", "digits", "wine"], "unexpected extra argument"),
     "unknown set": (["tradeoff", "nosuch"], "unknown data set 'nosuch'"),
     "no file": (["tradeoff", "nosuch.csv", "--target", "y"], "no file 'nosuch.csv'"),
-    "no target": (["tradeoff", "FILE"], "target"),
+    "no target": (["tradeoff", "FILE"], "give --target COLUMN; the columns are a, b, c, price, sold, place"),
+    "huge period": (["tradeoff", "--schedules", "9" * 5000], "a number of steps may be at most 2^62"),
+    "more workers than rows": (
+        ["tradeoff", "FILE", "--target", "price", "--workers", "49", "--sampling", "reshuffle"],
+        "--workers 49 is more than the 48 training rows",
+    ),
     "unknown target": (["tradeoff", "FILE", "--target", "weight"], "'weight'"),
     "npy target": (["tradeoff", "x.npy", "--target", "price"], "--target must be a column index"),
     "three classes": (["tradeoff", "FILE", "--target", "place"], "3 classes (x, y, z); choose one"),
@@ -398,10 +422,12 @@ def test_an_error_of_ours_is_not_hidden(csv, monkeypatch):
     assert isinstance(run("tradeoff", csv, "--target", "price").exception, KeyError)
 
 
-def test_a_folder_that_cannot_be_written_to_is_refused_before_the_run(csv, compared, monkeypatch):
-    monkeypatch.setattr(cli.os, "access", lambda path, mode: False)
-    result = run("tradeoff", csv, "--target", "price")
-    assert result.exit_code == 2 and "cannot be written to" in result.stderr and compared.problem is None
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(csv, compared):
+    os.mkdir("taken.parquet")
+    for output, words in (("x" * 245, "cannot be written (File name too long)"), ("taken", "is a folder")):
+        result = run("tradeoff", csv, "--target", "price", "--output", output)
+        assert result.exit_code == 2 and words in result.stderr and compared.problem is None
+    assert sorted(os.listdir()) == [csv, "taken.parquet"]
 
 
 @pytest.mark.parametrize("module", ["typer", "rich"])
@@ -441,8 +467,9 @@ def test_ctrl_c_writes_what_there_is(csv, monkeypatch):
     monkeypatch.setattr(experiments, "compare", compare)
     result = run("tradeoff", csv, "--target", "price")
     assert result.exit_code == 130
-    assert "what there is follows" in result.stderr and "mini-batch averaging" in result.stdout
-    assert len(os.listdir()) == 3
+    assert "what there is follows; writing fastlsgd-tradeoff.parquet, and no picture" in result.stderr
+    assert "mini-batch averaging" in result.stdout
+    assert sorted(os.listdir()) == ["fastlsgd-tradeoff.parquet", csv]
 
 
 def test_a_real_ctrl_c(csv):
@@ -461,6 +488,71 @@ def test_a_real_ctrl_c(csv):
     assert child.returncode == 130
     assert re.fullmatch(r"fastlsgd: interrupted after \d+ of about \d+ runs; nothing was written\n", errors)
     assert os.listdir() == [csv]
+
+
+INTERRUPTED = {
+    # What a load does with Ctrl-C -> what is said. `kill` is one Ctrl-C.
+    "swallowed": "try:\n        kill()\n    except KeyboardInterrupt:\n        pass\n    return real(*a, **b)",
+    "half imported": "try:\n        kill()\n    except KeyboardInterrupt:\n        raise AttributeError('pandas')",
+    "turned into an ImportError": "try:\n        kill()\n    except KeyboardInterrupt:\n        raise ImportError",
+    "raised": "kill()",
+}
+
+
+def interrupted(patch, csv):
+    code = (
+        "import os, signal, sys\nfrom fastlsgd import cli, datasets, experiments, plots\n"
+        "def kill():\n    os.kill(os.getpid(), signal.SIGINT)\n" + patch + "\n"
+        f"sys.argv = ['fastlsgd', 'tradeoff', {csv!r}, '--target', 'price', *{SMALL!r}]\ncli.main()\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("body", INTERRUPTED.values(), ids=INTERRUPTED.keys())
+def test_ctrl_c_while_loading_is_never_lost(body, csv):
+    done = interrupted(f"real = datasets.load\ndef load(*a, **b):\n    {body}\ndatasets.load = load", csv)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "fastlsgd: interrupted before the first run; nothing was written\n"
+    assert os.listdir() == [csv]
+
+
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line():
+    code = (
+        "import os, signal, sys\nclass Finder:\n    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\nfrom fastlsgd.cli import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "fastlsgd: interrupted\n")
+
+
+def test_ctrl_c_before_the_job_begins_is_one_line(csv):
+    done = interrupted("cli._checked_prefix = lambda _: kill()", csv)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "fastlsgd: interrupted\n")
+
+
+def test_ctrl_c_swallowed_by_the_last_run_shows_what_there_is(csv):
+    done = interrupted(
+        "real = experiments.compare\ndef compare(*a, **b):\n    out = real(*a, **b)\n    try:\n        kill()\n"
+        "    except KeyboardInterrupt:\n        return out\nexperiments.compare = compare", csv)  # fmt: skip
+    assert done.returncode == 130 and "mini-batch averaging" in done.stdout
+    assert done.stderr.count("\n") == 1 and "what there is follows; writing fastlsgd-tradeoff.parquet" in done.stderr
+    assert sorted(os.listdir()) == ["fastlsgd-tradeoff.parquet", csv]
+
+
+def test_ctrl_c_while_the_picture_is_drawn_keeps_the_table(csv):
+    done = interrupted("plots.save_tradeoff = lambda *_: kill()", csv)
+    assert done.returncode == 130 and done.stdout.count("mini-batch averaging ") >= 1
+    assert done.stderr.count("\n") == 1
+    assert "fastlsgd-tradeoff.parquet is written, and no picture" in done.stderr
+    assert sorted(os.listdir()) == ["fastlsgd-tradeoff.parquet", csv]
+
+
+def test_a_second_ctrl_c_leaves_at_once(csv):
+    done = interrupted(
+        "def load(*_, **__):\n    try:\n        kill()\n    except KeyboardInterrupt:\n        kill()\n"
+        "    print('not reached')\ndatasets.load = load", csv)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 # ---- fastlsgd data, fastlsgd info, help ----
@@ -573,3 +665,14 @@ def test_the_examples_in_the_help_run(example, csv, monkeypatch):
     assert "mini-batch averaging" in result.stdout
     wrote = {entry for entry in os.listdir() if entry != csv}
     assert len(wrote) == (0 if "--no-files" in args else 2)
+
+
+def test_the_help_says_how_files_are_read_and_what_schedules_are_compared():
+    words = re.sub(r"[\s│]+", " ", run("tradeoff", "--help", env={"COLUMNS": "160"}).stdout)
+    for said in ("one-hot", "standardised on the training part", "taken as they are", "Runs per method and step",
+                 "default: minibatch,16,256,adaptive,adaptive-eff,one-shot"):  # fmt: skip
+        assert said in words
+    default = re.search(r"default: ([^.]*)\.", cli.SCHEDULES_HELP)[1]
+    assert [str(item) for item in parse_schedules(default)] == [
+        str(item) for item in parse_schedules("minibatch,16,256,adaptive,adaptive-eff,one-shot")
+    ]

@@ -685,3 +685,28 @@ def test_the_module_imports_no_heavy_library(monkeypatch):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"x,y\n1,2\n1,2,3\n", "a.csv cannot be read as csv"),
+        ("b.csv", b"x;y\n1;2\n", "is the separator ';'"),
+        ("c.csv", b"\xff\xfe,y\n1,2\n", "c.csv cannot be read as csv"),
+        ("d.parquet", b"no parquet", "d.parquet cannot be read as parquet"),
+        ("e.svm", b"1 a:b\n", "e.svm cannot be read as svmlight"),
+        ("f.csv", b"x,y\nab\xff,2\n", "UTF-8"),
+    ],
+)
+def test_what_a_reader_says_of_a_file_names_the_file(name, content, words, tmp_path):
+    pytest.importorskip("sklearn" if name.endswith("svm") else "pyarrow")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        datasets.load(tmp_path / name, target=None if name.endswith("svm") else "y")
+    assert words in str(error.value) and name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_bundled_set_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(datasets.packages, "is_installed", lambda *_: False)
+    with pytest.raises(datasets.DatasetNotInstalled, match=r'not installed; run: pip install "fastlsgd\[sklearn\]"'):
+        datasets.install("digits")

@@ -129,6 +129,13 @@ def test_tradeoff_refuses_nothing_to_do(options, message):
         tradeoff(a_problem(), **options)
 
 
+@pytest.mark.parametrize("experiment", [tradeoff, compare])
+def test_what_is_no_problem_is_refused(experiment):
+    message = r"problem must be a fastlsgd.Problem, got ndarray; pass Problem\(X, y\)"
+    with pytest.raises(TypeError, match=message):
+        experiment(np.zeros((3, 2)))
+
+
 # ---- compare ----
 
 METHODS = [
@@ -227,18 +234,20 @@ def test_compare_curves_end_where_the_first_replicate_ends(comparison):
 
 def test_compare_own_steps_are_the_best_on_the_tuning_seeds(comparison):
     tuning, bound = comparison.facts["tuning"], comparison.facts["step_bound"]
-    assert set(tuning) == set(METHODS) - {"L-BFGS", "one-shot + one Newton step"}
+    assert set(tuning) == set(METHODS) - {"L-BFGS"}
     for method, scores in tuning.items():
         scores, own = dict(scores), comparison.row(method).eta
         assert scores[own] == pytest.approx(min(scores.values()), rel=0.3)
         common = scores.get(comparison.facts["safe_step"])
         assert common is None or scores[own] <= common
+        if method == "one-shot + one Newton step":  # chooses among the steps of one-shot, at the edge or not
+            assert scores[own] == min(scores.values()) and set(scores) <= set(dict(tuning["one-shot"]))
+            continue
         # Nowhere at the edge of its grid, unless the next step is beyond the bound.
         batch = {"large mini-batch, rounds of period 16": 16, "large mini-batch, rounds of period 256": 256}
         largest = 2 * max(scores) * (2 if method == "one-shot, Richardson" else 1)
         assert own > min(scores)
         assert own < max(scores) or largest > bound * batch.get(method, 1)
-    assert comparison.row("one-shot + one Newton step").eta == comparison.row("one-shot").eta
     if comparison.facts["loss"] == "squared":
         assert all(eta <= bound for method in METHODS[:6] for eta, _ in tuning[method])
 
@@ -258,6 +267,7 @@ def test_compare_metric_is_that_of_the_answers(comparison):
     facts = comparison.facts
     problem = a_problem(facts["loss"], n=800)
     tested = TestPart(problem, *rows(facts["loss"], 500, 1))
+    assert facts["n_test"] == 500
     assert facts["metric"] == ("AUC" if facts["loss"] == "logistic" else "R2")
     assert facts["test_metric_at_optimum"] == tested.value_and_error(problem.optimum())[0]
     assert 0.005 < facts["test_metric_se"] < 0.05
@@ -279,6 +289,34 @@ def test_compare_table_has_a_row_per_replicate(comparison):
     assert tuple(mine.excess) == row.excess and mine.replicate.tolist() == [0, 1, 2, 3, 4]
     assert mine.seed.tolist() == [7, 8, 9, 10, 11] and (mine.excess_mean == row.excess_mean).all()
     assert not {"curve"} & set(table.columns)
+
+
+def test_compare_has_columns_without_pandas(comparison, monkeypatch):
+    table = comparison.to_frame()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    columns = comparison.to_columns()
+    assert list(columns) == list(table.columns)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(values, table[name])
+        assert {type(value) for value in values} <= {str, int, float}
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "fastlsgd\[cli\]"'):
+        comparison.to_frame()
+
+
+def test_a_newton_step_that_is_exact_takes_the_step_of_one_shot():
+    problem = fl.Problem(*rows("squared", 300, 0, dtype=np.float64), loss="squared", l2=1e-2)
+    found = compare(problem, replicates=2, n_passes=2, schedules=["one-shot"])
+    newton, one_shot = found.row("one-shot + one Newton step"), found.row("one-shot")
+    assert max(newton.excess) < 10 * 2.0**-52 * found.facts["f_star"]
+    assert newton.eta == one_shot.eta
+
+
+def test_a_newton_step_has_a_step_of_its_own():
+    found = compare(a_problem(n=300), replicates=1, n_passes=2, grid=[0.25, 1.0, 4.0, 16.0], schedules=["one-shot"])
+    scores = dict(found.facts["tuning"]["one-shot + one Newton step"])
+    own = found.row("one-shot + one Newton step").eta
+    assert scores[own] == min(scores.values()) < scores[found.row("one-shot").eta]
+    assert own != found.row("one-shot").eta
 
 
 @pytest.mark.parametrize("sampling", ["replacement", "reshuffle"])
@@ -311,8 +349,9 @@ def test_compare_takes_schedules_by_name_and_object():
         "one-shot + one Newton step",
         "L-BFGS",
     ]
-    assert found.facts["metric"] == "" and math.isnan(found.row("period 8").test_metric)
-    assert "one-shot" in found.facts["tuning"]  # whose step the Newton step takes
+    assert found.facts["metric"] == "" and found.facts["n_test"] == 0
+    assert math.isnan(found.row("period 8").test_metric)
+    assert "one-shot" in found.facts["tuning"]  # among whose steps the Newton step chooses
 
 
 @pytest.mark.parametrize("step_size", [0.02, fl.Constant(0.02), fl.PolynomialDecay(0.02, alpha=0.6)])
@@ -388,6 +427,32 @@ def test_an_interrupted_comparison_keeps_the_replicates_that_are_whole():
     for mine, theirs in zip(found.rows, whole.rows, strict=True):
         assert set(mine.excess) <= set(theirs.excess) and mine.excess[0] == theirs.excess[0]
         assert len(mine.excess) == (1 if mine.step == "none" else found.facts["replicates"])
+
+
+@pytest.mark.parametrize("where", ["the last run", "the rows"])
+def test_a_comparison_interrupted_after_its_last_run_has_every_replicate(where, monkeypatch):
+    def at_the_last_run(done, total):
+        if where == "the last run" and done == total:
+            raise KeyboardInterrupt
+
+    mean, calls = TestPart.mean, []
+
+    def mean_interrupted_once(self, answers):
+        calls.append(len(answers))
+        if where == "the rows" and len(calls) == 1:
+            raise KeyboardInterrupt
+        return mean(self, answers)
+
+    monkeypatch.setattr(TestPart, "mean", mean_interrupted_once)
+    options = {"replicates": 3, "schedules": ["one-shot"], "grid": [1.0, 2.0], "n_passes": 1, "n_threads": 1}
+    options["test"] = rows("logistic", 50, 1)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        compare(a_problem(n=300), progress=at_the_last_run, **options)
+    found = interrupt.value.result
+    whole = compare(a_problem(n=300), **options)
+    assert found.facts["replicates"] == 3
+    assert [row.excess for row in found.rows] == [row.excess for row in whole.rows]
+    assert [row.test_metric for row in found.rows] == [row.test_metric for row in whole.rows]
 
 
 def test_a_comparison_interrupted_before_its_steps_are_chosen_has_no_result():
@@ -475,6 +540,28 @@ def test_the_ladder_passes_over_one_bad_rung():
     assert ladder.best == 2
 
 
+# Mean excesses on the rungs -10, -9, ... of period 16 on pure noise: a plateau whose best part lies far below.
+PLATEAU = [4.15, 3.64, 2.84, 1.89, 1.18, 1.00, 1.10, 1.22, 1.29, 1.325, 1.323, 1.32, 1.37, 1.61, 9e9]
+
+
+@pytest.mark.parametrize("start", [-5, 0, 1])
+def test_the_ladder_goes_on_over_rungs_that_are_a_little_worse(start):
+    ladder = Ladder([0, 1], lambda x: x <= 16, start)
+    climb(ladder, lambda x, _: PLATEAU[round(math.log2(x)) + 10])
+    assert ladder.best == -5
+
+
+def test_the_ladder_stops_below_at_one_rung_clearly_worse_or_many_a_little_worse():
+    def lowest(just_below):
+        ladder = Ladder([0], lambda _: True)
+        climb(ladder, lambda x, _: 1.0 if x == 1 else just_below if x < 1 else 9.0)
+        assert ladder.best == 0
+        return min(ladder.scores)
+
+    assert lowest(1.01 * Ladder.CLOSE) == -1
+    assert lowest(0.99 * Ladder.CLOSE) == -Ladder.PATIENCE
+
+
 def test_the_ladder_lets_the_second_seed_decide_between_close_rungs():
     scores = {0: (1.0, 1.5), 1: (1.2, 1.1), 2: (3.0, 0.1)}
     ladder = Ladder([4, 5], lambda _: True)
@@ -511,6 +598,16 @@ def test_a_grid_is_scored_whole_on_all_seeds():
     assert climb(grid, lambda x, seed: abs(x - 2.2) + seed) == 6
     assert grid.multiple(grid.best) == 2.0
     assert [x for x, _ in grid.mean_scores()] == [1.0, 2.0, 4.0]
+
+
+def test_the_preferred_multiple_of_a_grid_wins_ties_only():
+    def chosen(score, **options):
+        grid = Grid([0], [1.0, 2.0, 4.0], **options)
+        climb(grid, lambda x, _: score(x))
+        return grid.multiple(grid.best)
+
+    assert chosen(lambda _: 1.0) == 1.0 and chosen(lambda _: 1.0, preferred=4.0) == 4.0
+    assert chosen(lambda x: x, preferred=4.0) == 1.0
 
 
 # ---- intervals and metrics ----

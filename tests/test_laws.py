@@ -110,11 +110,28 @@ def test_the_exact_twin_holds_for_every_width_of_a_row_with_weights_and_intercep
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_running_sums_flush_where_t_is_a_multiple_of_1024_wherever_rounds_end(dtype):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_weighted_averages_are_the_exact_twins(dtype, batch_size):
+    X, y = make_data("logistic", dtype, d=9)
+    twin = exact.Twin(X, y, loss="logistic", n_workers=3, batch_size=batch_size)
+    for t, eta in enumerate(etas(), start=1):
+        twin.step(float(eta), alpha=(t / STEPS) ** 1.0)
+    result = solve(fl.Problem(X, y, loss="logistic"), average="poly:1", batch_size=batch_size, schedule=fl.OneShot())
+    sums = twin.sum64 + twin.sum if dtype == np.float32 else twin.sum64
+    # (t / n)^1 by way of logarithms: the weights agree to a few ulp, the sums as well.
+    np.testing.assert_allclose(result.state.sums(), sums, rtol=2e-5 if dtype == np.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_running_sums_flush_where_t_is_a_multiple_of_1024_wherever_rounds_end(dtype, batch_size):
     X, y = make_data("logistic", dtype, d=5)
-    n_steps = 2100
-    twin = exact.Twin(X, y, loss="logistic", n_workers=2).run(etas(n_steps), [700] * 3)
-    result = solve(fl.Problem(X, y, loss="logistic"), n_workers=2, n_steps=n_steps, schedule=fl.FixedPeriod(700))
+    n_steps = 2100 if batch_size == 1 else 1100
+    twin = exact.Twin(X, y, loss="logistic", n_workers=2, batch_size=batch_size).run(etas(n_steps), [700] * 3)
+    result = solve(
+        fl.Problem(X, y, loss="logistic"), n_workers=2, n_steps=n_steps, schedule=fl.FixedPeriod(700),
+        batch_size=batch_size,
+    )  # fmt: skip
     assert bits(result.state.sums()) == bits(twin.sum64 + (twin.sum if dtype == np.float32 else 0))
     assert bits(result.w_bar) == bits(twin.w_bar)
 
@@ -200,11 +217,16 @@ def test_threads_change_no_bit_under_load():
 
 @pytest.mark.parametrize(("loss", "dtype"), CASES)
 @pytest.mark.parametrize("average", ["polyak", "tail:0.3", "poly:2", None])
-@pytest.mark.parametrize("layout", ["view", "packed"])
-def test_cutting_a_run_anywhere_changes_no_bit(loss, dtype, average, layout, tmp_path):
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"layout": "packed"}, {"sampling": "replacement"}, {"batch_size": 3},
+     {"sampling": "replacement", "batch_size": 3}],
+    ids=lambda form: "-".join(map(str, form.values())) or "view",
+)  # fmt: skip
+def test_cutting_a_run_anywhere_changes_no_bit(loss, dtype, average, form, tmp_path):
     X, y = make_data(loss, dtype, n=60)
     problem = fl.Problem(X, y, loss=loss, l2=0.01)
-    options = {"average": average, "layout": layout, "n_steps": 70, "n_workers": 4}
+    options = {"average": average, "n_steps": 70, "n_workers": 4, **form}
     whole = solve(problem, **options)
     for cut in range(1, 70, 6):
         first = solve(problem, **options, record=[cut], callback=lambda record: True)
@@ -288,10 +310,13 @@ def test_averaging_keeps_the_mean(dtype, weights):
     assert np.abs(before.w - w).max() <= 4 * np.finfo(dtype).eps * np.abs(w).max()
     assert before.n_rounds == 0
     # The tenth step and its averaging, against the twin's tenth step and the plain mean.
+    twin = exact.Twin(X, y, loss="logistic", n_workers=4, weights=before.weights)
+    for _ in range(10):
+        twin.step(0.1)
     after = fl.Run(problem, **options, step_size=fl.Constant(0.1), record=0)
     after.advance(n_rounds=1)
     assert (after.W == after.W[0]).all()
-    assert bits(after.W[0]) == bits(after.w)
+    assert bits(after.W[0]) == bits(exact.mean(twin.W, before.weights))
 
 
 def test_a_run_that_reaches_n_steps_ends_averaged():

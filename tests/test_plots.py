@@ -280,3 +280,9 @@ def test_without_matplotlib_one_line_says_what_to_install():
 def test_importing_plots_does_not_import_matplotlib():
     code = "import sys, fastlsgd.plots; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_panels_say_what_is_a_mean_and_what_is_one_run():
+    _, left, right = drawn(flights3m_late(seed=7))
+    assert "mean" in left.get_title(loc="left")
+    assert "one run (seed 7)" in right.get_title(loc="left")

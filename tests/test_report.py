@@ -220,7 +220,8 @@ def test_narrow_tables_say_that_speeds_are_left_out():
 
 def test_the_header_names_every_constant():
     text = "\n".join(report.header(flights3m_late()))
-    for words in ("flights3m_late", "2,700,000 rows x 60 features + intercept", "l2 1e-4", "P = 8", "1,350,000 steps",
+    for words in ("flights3m_late", "2,700,000 training rows x 60 features + intercept", "l2 1e-4", "P = 8",
+                  "1,350,000 steps",
                   "4 passes, with replacement", "10 replicates", "mu 1.3e-4", "mu_eff 0.012", "safe step 0.069",
                   "floor 1.1e-5", "AUC 0.6451", "standard error 0.0012"):  # fmt: skip
         assert words in text
@@ -275,3 +276,39 @@ def test_intervals(values, text):
 )
 def test_human_bytes(n, text):
     assert report.human_bytes(n) == text
+
+
+def test_rows_are_called_training_rows_where_there_is_a_test_part():
+    def first(**facts):
+        return report.header(flights3m_late(**facts))[0]
+
+    assert "2,700,000 training rows (+ 300,000 test) x 60" in first(n_test=300_000)
+    assert "2,700,000 rows x 60" in first(metric="")
+
+
+def test_one_step_is_not_steps():
+    assert "1 step each" in report.header(flights3m_late(n_steps=1))[1]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_an_excess_below_the_rounding_of_f_is_no_number(width):
+    # 1e-14 of this minimum is more than the 3.1e-12 of L-BFGS.
+    text = rendered(flights3m_late(f_star=1000.0), width)
+    assert text.count("0 (rounding)") == 1 and "3.1e-12" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert "0 (rounding)" not in rendered(flights3m_late(), width)
+
+
+def test_the_caption_names_a_large_mini_batch_of_the_table():
+    text = rendered(schedules(("period 7", 1.5, 60), ("large mini-batch, rounds of period 7", 1.4, 60)), 120)
+    assert "large mini-batch (7): rounds and gradients of period 7" in text
+    assert "(16)" not in text
+
+
+def test_percent_and_zeros_say_no_more_than_they_know():
+    assert report.plus_minus(1e-5, 1e-7, 9e-5) == "1.0e-5 ±>100%"
+    assert report.plus_minus(4.1e-5, 3.9e-5, 4.3e-5) == "4.1e-5 ±5%"
+    assert report.interval(0.2, -0.001, 0.4) == "0.20 [0.00, 0.40]"
+    assert report.interval(0.2, -0.1, 0.4) == "0.20 [-0.10, 0.40]"
+    assert report._metric_cell(SimpleNamespace(test_metric=-1e-6)) == "0.0000"
+    assert report._metric_cell(SimpleNamespace(test_metric=-0.1)) == "-0.1000"

@@ -13,6 +13,7 @@ import pytest
 from conftest import make_data
 
 import fastlsgd as fl
+from fastlsgd import team
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_the_seconds_add_up_and_are_measured_only_when_recording(problem):
     assert 0 < trace.step_s < 1
     state = fl.local_sgd(problem, **options(record=0)).state
     assert state.ledger[0] > 0
-    assert state.ledger[1:4].tolist() == [0, 0, 0]
+    assert np.isnan(state.ledger[1:4]).all()
 
 
 def test_objectives_and_distances_are_evaluated_when_read(problem):
@@ -185,7 +186,7 @@ def test_ctrl_c_leaves_the_run_whole_and_usable():
     assert done.returncode == 0, done.stderr
     late, whole = done.stdout.split()
     assert whole == "whole"
-    assert float(late) >= 0
+    assert float(late) < 20  # far beyond the promised 0.2 s, and far below an uninterruptible run
 
 
 def test_a_checkpoint_is_written_and_gone_on_from(problem, tmp_path):
@@ -225,6 +226,101 @@ def test_a_diverging_run_names_the_first_step_and_worker(n_threads, schedule):
             run.advance()
         assert (again.value.t, again.value.worker) == (error.t, error.worker)
         assert run.t == error.t - 1
+
+
+def test_an_interrupt_in_a_diverging_slice_leaves_a_finite_run(monkeypatch):
+    """The signal arrives right behind the compiled call, before its answer has been looked at."""
+    problem = fl.Problem(*make_data("squared"))
+    monkeypatch.setattr(problem, "step_bound", lambda batch_size=1: np.inf)
+    run = fl.Run(problem, **options(n_steps=3000, step_size=fl.Constant(1.0)))
+    steps = run._steps
+
+    def interrupted(*args, **more):
+        steps(*args, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_steps", interrupted)
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt):
+            run.advance()
+        assert np.isfinite(run.W).all()
+    monkeypatch.undo()
+    with pytest.raises(fl.Diverged) as caught:
+        run.advance()
+    assert np.isfinite(caught.value.state.W).all()
+
+
+def test_a_step_size_that_changes_its_mind_cannot_hang_the_search():
+    calls = []
+
+    def noisy(t):
+        calls.append(len(t))
+        return np.full(t.shape, 1e30 if len(calls) == 2 else 1e-3)
+
+    problem = fl.Problem(*make_data("squared"))
+    with pytest.raises(fl.Diverged):
+        fl.local_sgd(problem, **options(n_steps=500, step_size=noisy, record=0, schedule=fl.OneShot()))
+
+
+def test_a_run_belongs_to_one_thread_at_a_time(problem):
+    run = fl.Run(problem, **options(n_steps=10**7, schedule=fl.MiniBatch(), record=0, max_time_s=1.0))
+    refused = []
+
+    def advance():
+        try:
+            run.advance()
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=advance) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert all("advanced by another thread" in text for text in refused)
+
+
+def test_weights_that_nearly_sum_to_one_do_not_shrink_the_mean():
+    problem = fl.Problem(np.zeros((4, 1)), np.zeros(4))
+    result = fl.local_sgd(
+        problem, n_workers=2, n_steps=100_000, schedule=fl.MiniBatch(), weights=[0.5, 0.5 - 9e-10], w0=[1.0], record=0
+    )
+    assert abs(result.w[0] - 1) < 1e-9
+
+
+def test_a_disk_that_refuses_the_checkpoint_does_not_cost_the_result(problem, tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    run = fl.Run(problem, **options(checkpoint=folder / "x"))
+    folder.rmdir()
+    assert run.advance().finished
+
+
+def test_shards_refuse_what_the_kernels_cannot_read():
+    X, y = make_data("squared")
+    for wrong_X, wrong_y in (
+        (X.astype(np.int32), y),
+        (X, y[:-1]),
+        (X, y.astype(np.float64)),
+        (np.asfortranarray(X), y),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            fl.Shards(wrong_X, wrong_y, n_workers=4, layout="packed")
+
+
+def test_long_adaptive_periods_cost_no_memory(problem):
+    schedule = fl.AdaptivePeriod(1e-6)
+    run = fl.Run(problem, **options(n_steps=3 * 10**8, schedule=schedule, record=0, max_time_s=0.2)).advance()
+    assert run.trace.periods[0][0] == schedule.period(4, 0.05, 3 * 10**8)
+
+
+def test_a_run_that_is_gone_on_with_keeps_its_own_ledger(problem):
+    first = fl.local_sgd(problem, **options(n_steps=21, record=[10], callback=lambda record: True))
+    rest = fl.local_sgd(problem, **options(n_steps=21), state=first.state)
+    assert rest.trace.periods == [(7, 2)]  # from the round that was open
+    assert rest.trace.step_s > 0
+    assert rest.trace.t[0] == 11
 
 
 def test_nan_in_a_memory_mapped_file_is_found_by_the_run(tmp_path):
@@ -435,3 +531,7 @@ def test_helpers_are_reused(problem):
     for _ in range(20):
         fl.local_sgd(problem, **options(n_threads=4))
     assert threading.active_count() == before
+    deadline = time.monotonic() + 20
+    while len(team._idle) < len(team._all) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(team._idle) == len(team._all) >= 3

@@ -135,6 +135,46 @@ def test_a_header_that_lies_is_refused(change, tmp_path):
         fl.State.load(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.clock.__setitem__(0, -50),
+        lambda s: s.clock.__setitem__(2, 50),
+        lambda s: s.clock.__setitem__(1, 40),
+        lambda s: setattr(s, "pending", s.pending._replace(lengths=np.array([6, 0, 6, 6]))),
+        lambda s: setattr(s, "pending", s.pending._replace(first_round=1000)),
+    ],
+)
+def test_a_clock_that_does_not_fit_its_rounds_is_refused(change, tmp_path):
+    """Such a state would send the kernels beyond their arrays."""
+    problem, state = stopped()
+    change(state)
+    with pytest.raises(fl.CheckpointError, match="clock and its rounds do not fit"):
+        fl.local_sgd(problem, **options(), state=state)
+    state.save(tmp_path / "state")
+    with pytest.raises(fl.CheckpointError, match="clock and its rounds do not fit"):
+        fl.State.load(tmp_path / "state")
+
+
+def test_the_same_configuration_is_known_in_another_process():
+    """A function's address and NumPy's scalars are no configuration; all of w0 is."""
+    problem, state = stopped(step_size=_warm)
+    again = fl.local_sgd(problem, **options(step_size=_warm), state=state)
+    assert again.state.t == 40
+    assert " at 0x" not in json.dumps(state.config)
+    _, state = stopped(schedule=fl.FixedPeriod(np.int64(6)))
+    fl.local_sgd(problem, **options(), state=state)
+    first, second = np.ones(37), np.ones(37)
+    second[-1] = 5
+    _, state = stopped(w0=first)
+    with pytest.raises(fl.CheckpointError, match="w0 differ"):
+        fl.local_sgd(problem, **options(w0=second), state=state)
+
+
+def _warm(t):
+    return np.full(t.shape, 0.05)
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     _, state = stopped()
     path = tmp_path / "state"
@@ -154,7 +194,7 @@ import os, sys, fastlsgd as fl
 sys.path.insert(0, sys.argv[2])
 from fastlsgd import state as module
 state = fl.State.load(sys.argv[1])
-state.clock[0] += 1
+state.ledger[0] += 1
 step = int(sys.argv[3])
 calls = 0
 def dying(function):
@@ -175,13 +215,13 @@ def test_a_writer_killed_at_any_call_leaves_a_whole_file(tmp_path):
     _, state = stopped()
     path = tmp_path / "state"
     state.save(path)
-    t = state.t
+    wall_s = state.ledger[0]
     codes = []
     for step in range(1, 7):
         done = subprocess.run([sys.executable, "-c", KILLED, path, os.path.dirname(__file__), str(step)])
         codes.append(done.returncode)
-        assert fl.State.load(path).t in (t, t + 1)
-        t = fl.State.load(path).t
+        assert fl.State.load(path).ledger[0] in (wall_s, wall_s + 1)
+        wall_s = fl.State.load(path).ledger[0]
     assert 9 in codes
     assert codes[-1] == 0
     state.save(path)

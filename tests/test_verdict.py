@@ -36,7 +36,7 @@ def test_flights13_late_second_order_wins_but_predictions_do_not_change():
 
 def test_flights3m_late_without_second_order_is_about_predictions():
     found = verdict(without(flights3m_late(), "one-shot + Newton", "L-BFGS"))
-    assert (found.key, found.caveat) == ("same-predictions", "common-step")
+    assert (found.key, found.caveat) == ("same-predictions", "")
     assert "1.8 times the statistical floor (1.1e-5)" in found.sentence
 
 
@@ -184,10 +184,78 @@ def test_a_common_step_that_misleads_by_less_than_two_is_not_mentioned():
     assert verdict(comparison).caveat == ""
 
 
+def test_fewer_than_ten_steps_a_worker_compare_nothing():
+    found = verdict(flights3m_late(n_steps=9))
+    assert (found.key, found.caveat) == ("too-short", "") and "Too few steps to compare: 9 local" in found.sentence
+    assert verdict(flights3m_late(n_steps=10)).key == "second-order"
+
+
+def test_local_sgd_that_wins_at_one_period_and_loses_at_another_is_said_to_do_both():
+    found = verdict(schedules(
+        ("period 16", 1.5, 60), ("period 4096", 3.0, 4), ("large mini-batch, rounds of period 16", 0.75, 60),
+        ("large mini-batch, rounds of period 4096", 45.0, 4)))  # fmt: skip
+    assert found.caveat == "few-rounds" and "as few as" not in found.sentence
+    assert "with 4 rounds local SGD beats" in found.sentence and "but loses to it with 60 rounds" in found.sentence
+
+
+def with_common(comparison, **ratios):
+    for row in comparison.rows[1:]:
+        ratio = ratios[row.method.replace(" ", "_").replace("-", "_")]
+        at = {"step": "common", "eta": COMMON, "ratio": ratio}
+        comparison.rows += (make_row(row.method, 1e-5, row.n_rounds, **at),)
+    return comparison
+
+
+def test_the_common_step_speaks_of_rare_averaging_only_where_all_rarer_schedules_agree():
+    specs = (("period 16", 1.5, 60), ("one-shot", 3.0, 1))
+    found = verdict(with_common(schedules(*specs), period_16=9.0, one_shot=60.0))
+    assert "overstates what rare averaging costs: one-shot" in found.sentence
+    found = verdict(with_common(schedules(*specs), period_16=1.5, one_shot=60.0))
+    assert "overstates what one-shot costs: it has" in found.sentence and "rare averaging" not in found.sentence
+
+
+def test_below_the_floor_the_common_step_is_not_mentioned():
+    comparison = with_common(schedules(("one-shot", 3.0, 1), floor=5e-5), one_shot=60.0)
+    found = verdict(comparison)
+    assert (found.key, found.caveat) == ("below-floor", "")
+
+
+def test_on_a_quadratic_the_normal_equations_have_the_credit_and_the_period_comes_first():
+    specs = (("period 16", 1.01, 60), ("one-shot", 4.0, 1), ("one-shot + Newton step", 1e-3, 2))
+
+    def found(loss):
+        return verdict(with_common_one_shot(schedules(*specs, loss=loss)))
+
+    def with_common_one_shot(comparison):
+        comparison.rows += (make_row("one-shot", 1e-5, 1, step="common", eta=COMMON, ratio=60.0),)
+        return comparison
+
+    squared = found("squared")
+    assert (squared.key, squared.caveat) == ("second-order", "period")
+    assert "solving the normal equations (one round of d^2 + d numbers)" in squared.sentence
+    assert "in 1 round instead of" in squared.sentence and "one-shot averaging (step" not in squared.sentence
+    assert "period 16 needs 17 times fewer rounds" in squared.sentence
+    logistic = found("logistic")
+    assert (logistic.key, logistic.caveat) == ("second-order", "common-step")
+    assert "one-shot averaging (step" in logistic.sentence
+
+
+@pytest.mark.parametrize(
+    ("excess", "more", "caveat"),
+    [(0.4, {}, "one-worker"), (0.55, {}, ""), (0.49, {"rel": 0.2}, ""), (0.4, {"n_gradients": 10**9}, "")],
+)
+def test_one_worker_that_is_clearly_twice_as_good_is_said(excess, more, caveat):
+    comparison = schedules(("period 16", 1.5, 60))
+    comparison.rows += (make_row("one worker", excess * 1e-5, 0, kind="baseline", **more),)
+    found = verdict(comparison)
+    assert found.caveat == caveat
+    assert ("one worker alone reaches 4.0e-6 with the same gradients" in found.sentence) == (caveat == "one-worker")
+
+
 def test_every_key_is_reached_by_some_test_above():
     keys = {key for key, _ in RULES}
     assert keys == {"diverged", "undecided", "below-floor", "second-order", "same-predictions", "richardson",
-                    "large-batch", "period", "average-often", "trade-off"}  # fmt: skip
+                    "large-batch", "period", "average-often", "trade-off", "too-short"}  # fmt: skip
 
 
 @pytest.mark.parametrize("comparison", [flights3m_late(), flights13_late(), flights3m_late(metric="")])

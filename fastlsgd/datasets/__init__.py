@@ -206,11 +206,17 @@ def install(name, cache=None):
     ------
     ValueError
         For an unknown name; for an archive with paths that lead out of it.
+    DatasetNotInstalled
+        scikit-learn, with which the set comes, is not installed.
     RuntimeError
         The client is not there or failed (with its last lines), or the package lacks a file.
     """
     package = _known(name).package
     if package.client == "bundled":
+        if not packages.is_installed(package, cache):
+            raise DatasetNotInstalled(
+                f'{name} comes with {package.title}, which is not installed; run: pip install "fastlsgd[sklearn]"'
+            )
         return f'{name} comes with {package.title} (pip install "fastlsgd[sklearn]"): nothing to download.'
     found = packages.locate(package, cache)
     if all(found):

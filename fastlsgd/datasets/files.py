@@ -2,10 +2,31 @@
 
 import importlib
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 
 from .columns import Column, array_parts, as_target, table_parts
+
+
+class TargetMissing(ValueError):  # noqa: N818 - the name says what is the matter
+    """Raised by `load` for a table without a target column; `columns` are those there are."""
+
+    def __init__(self, path, columns):
+        super().__init__(f"target must be a column of {path}, got None; its columns are {columns}")
+        self.columns = columns
+
+
+@contextmanager
+def _named_errors(path, kind):
+    """Name the file in what a reader of another library says of it."""
+    try:
+        yield
+    except (ImportError, FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except (ValueError, TypeError, OSError, NotImplementedError, IndexError) as error:
+        words = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as {kind}: {words}") from error
 
 
 def import_arrow(module):
@@ -40,15 +61,26 @@ def arrow_column(name, chunked):
 
 
 def _read_table(path, target, test_fraction, seed, positive):
-    csv = not path.lower().endswith(".parquet")
-    if csv:
-        arrow = import_arrow("csv")
-        # Also for strings: an empty cell is a missing value, not one more level.
-        table = arrow.read_csv(path, convert_options=arrow.ConvertOptions(strings_can_be_null=True))
+    if path.lower().endswith(".parquet"):
+        parquet = import_arrow("parquet")
+        with _named_errors(path, "parquet"):
+            table = parquet.read_table(path)
+            names = table.column_names
     else:
-        table = import_arrow("parquet").read_table(path)
-    if len(set(table.column_names)) < len(table.column_names):
-        raise ValueError(f"{path} has two columns of one name; column names must differ, got {table.column_names}")
+        arrow = import_arrow("csv")
+        with _named_errors(path, "csv (text in UTF-8)"):
+            # Also for strings: an empty cell is a missing value, not one more level.
+            table = arrow.read_csv(path, convert_options=arrow.ConvertOptions(strings_can_be_null=True))
+            names = table.column_names
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path} has two columns of one name; column names must differ, got {names}")
+    found = next((mark for mark in (";", "\t", "|") if len(names) == 1 and mark in names[0]), None)
+    if found is not None:
+        raise ValueError(
+            f"{path} has one column only, {names[0]!r}; is the separator {found!r}? Columns must be separated by ','"
+        )
+    if target is None:
+        raise TargetMissing(path, names)
     if target not in table.column_names:
         raise ValueError(f"target must be a column of {path}, got {target!r}; its columns are {table.column_names}")
     if table.num_rows == 0:
@@ -71,7 +103,10 @@ def _plain(path, name, column):
     number = types.is_integer(column.type) or types.is_floating(column.type) or types.is_decimal(column.type)
     string = types.is_string(column.type) or types.is_large_string(column.type)
     if not (number or string or types.is_boolean(column.type) or types.is_null(column.type)):
-        raise ValueError(f"column {name!r} of {path} has type {column.type}; make it numbers or strings, or drop it")
+        binary = " (text that is not UTF-8?)" if types.is_binary(column.type) else ""
+        raise ValueError(
+            f"column {name!r} of {path} has type {column.type}{binary}; make it numbers or strings, or drop it"
+        )
     return column
 
 
@@ -119,7 +154,9 @@ def _read_npz(path, target, test_fraction, seed, positive):
 
 def _read_svmlight(path, target, test_fraction, seed, positive):
     _no_target(path, target, "first number of each line")
-    X, y = import_sklearn_datasets().load_svmlight_file(path, dtype=np.float32)
+    read = import_sklearn_datasets().load_svmlight_file
+    with _named_errors(path, "svmlight"):
+        X, y = read(path, dtype=np.float32)
     return _labelled(path, X, y, test_fraction, seed, positive)
 
 

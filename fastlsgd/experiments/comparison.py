@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from .. import baselines, theory
 from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
-from .lab import NEWTON, ONE_SHOT, Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
+from .lab import NEWTON, Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
 from .metrics import TestPart, mean_interval, ratio_interval
 from .tuning import Grid, Ladder
 
@@ -47,8 +47,8 @@ class Row:
     method : str
     kind : "schedule" or "baseline"
     step : "common", "own" or "none"
-        The common safe step, the method's own best step, or no step at all (L-BFGS). One-shot plus a Newton step
-        takes the steps of one-shot.
+        The common safe step, the method's own best step, or no step at all (L-BFGS). The own step of one-shot plus
+        a Newton step is the best for it among those that one-shot was tuned with.
     eta : float
         The step size of the first local step; nan for L-BFGS. Richardson's is the smaller of its two.
     n_rounds, n_bytes, n_gradients : int
@@ -105,7 +105,7 @@ class Comparison:
         The job: name, n_samples, n_features, loss, l2, fit_intercept, dtype, n_workers, n_steps, n_passes, sampling,
         replicates, seed, n_threads, common_step (repr). The problem (``theory.Constants``): mu, mu_eff, lipschitz,
         noise, floor, safe_step, step_bound; f_star. The test part: metric ("AUC", "R2" or ""),
-        test_metric_at_optimum, test_metric_se (its standard error over test rows). Further:
+        n_test (its rows, or 0), test_metric_at_optimum, test_metric_se (its standard error over test rows). Further:
         rounds_lbfgs_to_floor (nan if it never gets there), wall_s, and tuning: for each method the pairs (eta,
         mean excess on the tuning seeds it was run with).
     """
@@ -128,17 +128,32 @@ class Comparison:
         raise KeyError(f"no row {method!r} at the step {step!r}; methods are {names}, steps 'common' and 'own'")
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return one row per method, step and replicate, with the costs and the facts that identify the job."""
-        pd = need_pandas()
+        """Return one row per method, step and replicate, with the costs and the facts that identify the job.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            pandas is not installed; the message has the command. ``to_columns`` does without.
+        """
+        return need_pandas().DataFrame(self.to_columns())
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the columns of ``to_frame`` as lists of equal length, for writers that need no pandas.
+
+        Returns
+        -------
+        dict of list
+            Every column of str, int or float only.
+        """
         named = ("name", "loss", "l2", "n_workers", "n_steps", "sampling", "mu", "mu_eff", "floor", "f_star")
         job = {name: self.facts[name] for name in named}
-        records = []
+        records: list[dict[str, Any]] = []
         for row in self.rows:
             values = {name: value for name, value in asdict(row).items() if name not in ("excess", "curve")}
             for replicate, excess in enumerate(row.excess):
                 seed = self.facts["seed"] + replicate
                 records.append({**values, "replicate": replicate, "seed": seed, "excess": excess, **job})
-        return pd.DataFrame(records)
+        return {name: [record[name] for record in records] for name in records[0]}
 
 
 def compare(
@@ -204,9 +219,10 @@ def compare(
         A wrong argument, too many parameters, or a problem without an optimum.
     KeyboardInterrupt
         Ctrl-C. Once the steps are chosen and the seconds measured, its attribute ``result`` is the Comparison of the
-        replicates that are whole.
+        replicates that are whole. A second Ctrl-C leaves it out.
     """
     started = time.perf_counter()
+    check_problem(problem)
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
     if isinstance(n_passes, (bool, str)) or not 0 < n_passes < math.inf:
         raise ValueError(f"n_passes must be a positive number, got {n_passes!r}")
@@ -225,19 +241,26 @@ def compare(
             lab.expected = lab.done + len(lab.runs_left(_keys(reported, seeds)))
             ledgers = {row.at: lab.measure(*row.at) for row in reported}
             by_lbfgs = _lbfgs(lab, n_workers, LBFGS_TARGET * constants.floor)
+            curves = _curves(lab, ledgers)  # before the replicates, that little be left to do after an interrupt
+            facts = {"name": name, **_problem_facts(problem, constants, lab, tested)}
             interrupt = _replicate(lab, reported, seeds)
-        seeds = [seed for seed in seeds if not lab.runs_left(_keys(reported, [seed]))]
-        rows = _rows(lab, reported, seeds, ledgers, by_lbfgs, tested)
-        facts = {"name": name, **_problem_facts(problem, constants, lab, tested)}
-    facts |= {"n_workers": n_workers, "n_steps": n_steps, "n_passes": n_passes, "sampling": sampling}
-    facts |= {"replicates": len(seeds), "seed": seed, "n_threads": lab.n_threads, "common_step": repr(step)}
-    below = [i + 1 for i, (_, excess) in enumerate(rows[-1].curve) if excess <= constants.floor]
-    facts |= {"rounds_lbfgs_to_floor": min(below, default=math.nan), "tuning": tuning}
-    comparison = Comparison(rows, facts | {"wall_s": time.perf_counter() - started})
-    if interrupt is not None:
-        interrupt.result = comparison  # type: ignore[attr-defined]
-        raise interrupt
-    return comparison
+        facts |= {"n_workers": n_workers, "n_steps": n_steps, "n_passes": n_passes, "sampling": sampling}
+        facts |= {"seed": seed, "n_threads": lab.n_threads, "common_step": repr(step), "tuning": tuning}
+
+        def finish() -> Comparison:
+            left = [s for s in seeds if not lab.runs_left(_keys(reported, [s]))]
+            rows = _rows(lab, reported, left, ledgers, curves, by_lbfgs, tested)
+            below = [i + 1 for i, (_, excess) in enumerate(rows[-1].curve) if excess <= constants.floor]
+            found = {"replicates": len(left), "rounds_lbfgs_to_floor": min(below, default=math.nan)}
+            return Comparison(rows, facts | found | {"wall_s": time.perf_counter() - started})
+
+        if interrupt is None:
+            try:
+                return finish()
+            except KeyboardInterrupt as late:
+                interrupt = late
+        interrupt.result = finish()  # type: ignore[attr-defined]
+    raise interrupt
 
 
 def _problem_facts(
@@ -254,6 +277,7 @@ def _problem_facts(
         "dtype": problem.dtype.name,
         **asdict(constants),
         "f_star": lab.f_star,
+        "n_test": 0 if tested is None else len(tested.y),
         **dict(zip(("metric", "test_metric_at_optimum", "test_metric_se"), metric, strict=True)),
     }
 
@@ -284,9 +308,14 @@ def _keys(reported: Sequence[_Reported], seeds: Sequence[int]) -> list[Key]:
 
 
 def _replicate(lab: Lab, reported: Sequence[_Reported], seeds: Sequence[int]) -> KeyboardInterrupt | None:
-    """Find all answers; after Ctrl-C those to the replicates that are whole, and return the interrupt."""
+    """Find all answers; after Ctrl-C those to the replicates that are whole, and return the interrupt.
+
+    A few replicates at a time, enough to keep all threads busy: what has been judged need not be after an interrupt.
+    """
+    at_once = max(2, lab.n_threads // 4)
     try:
-        lab.answer(_keys(reported, seeds))
+        for i in range(0, len(seeds), at_once):
+            lab.answer(_keys(reported, seeds[i : i + at_once]))
     except KeyboardInterrupt as interrupt:
         lab.answer(_keys(reported, [seed for seed in seeds if not lab.runs_left(_keys(reported, [seed]))]))
         return interrupt
@@ -294,6 +323,7 @@ def _replicate(lab: Lab, reported: Sequence[_Reported], seeds: Sequence[int]) ->
 
 
 _Ledgers = dict[tuple[Method, float], Ledger]
+_Curves = dict[tuple[Method, float], tuple[tuple[int, float], ...]]
 _Tuning = dict[str, tuple[tuple[float, float], ...]]
 
 
@@ -306,16 +336,31 @@ def _tune(
     tuned = dict.fromkeys([*methods, *(m.base for m in methods if m.base is not None)])
     ladders = {m: _ladder(lab, m, tuning_seeds, grid) for m in tuned if m.name != NEWTON}
     lab.expected = len(ladders) * (6 + 2 * len(seeds))
+    _climb(lab, ladders)
+    newton = {m: _among_tried(tuning_seeds, ladders[m.base]) for m in methods if m.name == NEWTON and m.base}
+    # Where a Newton step is exact, what remains is rounding, and no reason for a step of its own.
+    _climb(lab, newton, least=10 * lab.rounding)
+    ladders |= newton
+    own = {m.name: ladder.multiple(ladder.best) for m, ladder in ladders.items()}
+    eta = first_eta(lab.step)
+    tuning = {m.name: tuple((eta * x, score) for x, score in ladder.mean_scores()) for m, ladder in ladders.items()}
+    return own, tuning
+
+
+def _climb(lab: Lab, ladders: Mapping[Method, Ladder], least: float = 0.0) -> None:
+    """Score what ladders want, side by side, until they want nothing; excesses below ``least`` count as that."""
     while asked := [(m, j, seed) for m, ladder in ladders.items() for j, seed in ladder.wanted()]:
         keys = [(m, ladders[m].multiple(j), seed) for m, j, seed in asked]
         lab.answer(keys)
         for (m, j, seed), key in zip(asked, keys, strict=True):
-            ladders[m].tell(j, seed, lab.excess[key])
-    own = {m.name: ladder.multiple(ladder.best) for m, ladder in ladders.items()}
-    own[NEWTON] = own[ONE_SHOT]  # it takes off from one-shot's answer, whatever would suit it best
-    eta = first_eta(lab.step)
-    tuning = {m.name: tuple((eta * x, score) for x, score in ladder.mean_scores()) for m, ladder in ladders.items()}
-    return own, tuning
+            ladders[m].tell(j, seed, max(lab.excess[key], least))
+
+
+def _among_tried(seeds: Sequence[int], base: Ladder) -> Grid:
+    """A Newton step costs a Hessian: choose among the steps its base was run with, preferably the base's own."""
+    tried = base.mean_scores()
+    finite = [multiple for multiple, score in tried if math.isfinite(score)]
+    return Grid(seeds, finite or [multiple for multiple, _ in tried], preferred=base.multiple(base.best))
 
 
 def _ladder(lab: Lab, method: Method, seeds: Sequence[int], grid: Sequence[float] | None) -> Ladder:
@@ -331,10 +376,10 @@ def _rows(
     reported: Sequence[_Reported],
     seeds: Sequence[int],
     ledgers: _Ledgers,
+    curves: _Curves,
     by_lbfgs: baselines.BaselineResult,
     tested: TestPart | None,
 ) -> tuple[Row, ...]:
-    curves = _curves(lab, ledgers)
     excess = [[lab.excess[(*row.at, seed)] for seed in seeds] for row in reported]
     # Mini-batch averaging comes first, at the common step and at its own.
     reference = {row.step: values for row, values in zip(reported[:2], excess[:2], strict=True)}
@@ -361,7 +406,7 @@ def _rows(
     return (*rows, _lbfgs_row(lab, by_lbfgs, reference["own"], metrics[-1]))
 
 
-def _curves(lab: Lab, ledgers: _Ledgers) -> dict[tuple[Method, float], tuple[tuple[int, float], ...]]:
+def _curves(lab: Lab, ledgers: _Ledgers) -> _Curves:
     """Return the excess along all measured runs, evaluated in one pass; ledgers may share points."""
     points = {id(w): w for ledger in ledgers.values() for _, w in ledger.points}
     excess = dict(zip(points, lab.excess_of(list(points.values())), strict=True))
@@ -411,6 +456,12 @@ def need_pandas() -> Any:
             'tables need pandas, which is not installed; run: pip install "fastlsgd[cli]"', name="pandas"
         ) from error
     return pandas
+
+
+def check_problem(problem: Any) -> None:
+    """Refuse what is no Problem, in the words of ``local_sgd``."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
 
 
 def whole(name: str, value: Any) -> int:

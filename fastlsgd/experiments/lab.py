@@ -254,7 +254,12 @@ class Lab:
         """Return objectives minus the minimum, nowhere below the rounding error of F; inf for nan."""
         excess = np.asarray(objectives, dtype=np.float64) - self.f_star
         excess[np.isnan(excess)] = math.inf
-        return np.maximum(excess, np.finfo(np.float64).eps * abs(self.f_star)).tolist()
+        return np.maximum(excess, self.rounding).tolist()
+
+    @property
+    def rounding(self) -> float:
+        """The rounding error of F at its minimum: 2^-52 times the minimum."""
+        return float(np.finfo(np.float64).eps) * abs(self.f_star)
 
     def measure(self, method: Method, multiple: float) -> Ledger:
         """Return the costs of a method, by a run with all threads, records, and nothing beside it; made once."""

@@ -15,7 +15,7 @@ from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
 from ..solver import Diverged, Run
 from ..stepsizes import StepSize
 from ..trace import COLUMNS
-from .comparison import need_pandas, whole
+from .comparison import check_problem, need_pandas, whole
 from .lab import Progress
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def tradeoff(
     >>> table.groupby("schedule").n_rounds.max().to_dict()
     {'MiniBatch()': 25, 'OneShot()': 1}
     """
+    check_problem(problem)
     pd = need_pandas()
     replicates = whole("replicates", replicates)
     f_star = _f_star(problem)

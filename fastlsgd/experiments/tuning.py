@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 class Ladder:
     """Choose the best of the multiples 2^j, lower scores being better.
 
-    All rungs are scored on the first seed, until the best has two worse ones above it (or one that is infinite, or
-    the highest allowed) and a worse one below. Rungs within CLOSE of the best are then scored on
-    every seed and their mean decides. As all rungs of a seed see the same samples, their ratios are known
-    to some 5%, so a rung beyond CLOSE would not win by more seeds.
+    All rungs are scored on the first seed, until the best has two worse ones above it (or one that is infinite,
+    or the highest allowed) and, below it, one that is worse by more than CLOSE or PATIENCE that are worse:
+    where noise makes all rungs nearly alike, the best may lie beyond several that are a little worse. Rungs
+    within CLOSE of the best are then scored on every seed and their mean decides. As all rungs of a seed see
+    the same samples, their ratios are known to some 5%, so a rung beyond CLOSE would not win by more seeds.
 
     Parameters
     ----------
@@ -27,6 +28,9 @@ class Ladder:
     """
 
     CLOSE = 1.3
+    # On 20 problems of pure noise the choice missed the best of a wide grid by up to 39% with 2, 17% with 4 and
+    # not at all with 6, for 15% more tuning runs than with 2.
+    PATIENCE = 6
     HIGHEST = 40
 
     def __init__(self, seeds: Sequence[int], allowed: Callable[[float], bool], start: int = 0) -> None:
@@ -61,11 +65,15 @@ class Ladder:
     def best(self) -> int:
         """The rung chosen, by what has been scored so far."""
         close = self._close()
-        return min(close, key=lambda j: (sum(self.scores[j].values()) / len(self.scores[j]), j))
+        return min(close, key=lambda j: (sum(self.scores[j].values()) / len(self.scores[j]), self._rank(j)))
 
     def mean_scores(self) -> list[tuple[float, float]]:
         """Return (multiple, mean score over the seeds it was scored on), rising."""
         return [(self.multiple(j), sum(s.values()) / len(s)) for j, s in sorted(self.scores.items())]
+
+    def _rank(self, j: int) -> float:
+        """The order of rungs of equal score."""
+        return j
 
     def _on_first(self, j: int) -> float:
         return self.scores[j][self.seeds[0]]
@@ -75,7 +83,11 @@ class Ladder:
 
     def _close(self) -> list[int]:
         leader = self._leader()
-        return [j for j in self.scores if j == leader or self._on_first(j) <= self.CLOSE * self._on_first(leader)]
+        return [j for j in self.scores if j == leader or not self._is_beyond(j, leader)]
+
+    def _is_beyond(self, j: int, leader: int) -> bool:
+        """Whether rung j is worse than the leader by more than noise."""
+        return self._on_first(j) > self.CLOSE * self._on_first(leader)
 
     def _may(self, j: int) -> bool:
         return abs(j) <= self.HIGHEST and self._allowed(2.0**j)
@@ -83,14 +95,16 @@ class Ladder:
     def _to_bracket(self, best: int) -> list[int]:
         low, top = min(self.scores), max(self.scores)
         rungs = [top + 1] if top - best < 2 and math.isfinite(self._on_first(top)) and self._may(top + 1) else []
-        return [*rungs, low - 1] if best == low and self._may(low - 1) else rungs
+        is_open = best - low < self.PATIENCE and not any(self._is_beyond(j, best) for j in range(low, best))
+        return [*rungs, low - 1] if is_open and self._may(low - 1) else rungs
 
 
 class Grid(Ladder):
-    """Choose among the multiples given, all of them scored on all seeds."""
+    """Choose among the multiples given, all of them scored on all seeds; ``preferred`` wins ties, then the lowest."""
 
-    def __init__(self, seeds: Sequence[int], multiples: Sequence[float]) -> None:
+    def __init__(self, seeds: Sequence[int], multiples: Sequence[float], preferred: float | None = None) -> None:
         super().__init__(seeds, lambda _: True)
+        self._preferred = preferred
         self._multiples = sorted({float(multiple) for multiple in multiples})
         if not self._multiples or not all(0 < multiple < math.inf for multiple in self._multiples):
             raise ValueError(f"grid must hold positive multiples of the common step, got {multiples!r}")
@@ -103,6 +117,9 @@ class Grid(Ladder):
         """Return what has not been scored yet."""
         rungs = range(len(self._multiples))
         return [(j, s) for j in rungs for s in self.seeds if s not in self.scores.get(j, {})]
+
+    def _rank(self, j: int) -> float:
+        return -1 if self.multiple(j) == self._preferred else j
 
     def _close(self) -> list[int]:
         return list(self.scores)
