@@ -134,7 +134,7 @@ class Problem:
         """Return 1 / (2 L), L the largest curvature of any one row's loss plus l2.
 
         With a constant step up to this no row's step moves two iterates apart, so no run diverges
-        (theory: assumption A5, almost sure co-coercivity). On heavy-tailed data it can be far below
+        (every row's gradient is co-coercive). On heavy-tailed data it can be far below
         the largest step that is stable in the mean.
         """
         curvature = self.loss.curvature * self.row_norms().largest + self.l2
@@ -146,7 +146,7 @@ class Problem:
         """Return a step that no constant step may exceed, from one pass over the data.
 
         For the squared loss 2 b mean|x|^2 / mean|x|^4 (times 1 / weight where rows are weighted): beyond it the
-        second moment of one worker grows from the isotropic start, a necessary bound only (theory: 4.6). For
+        second moment of one worker grows from the isotropic start, a necessary bound only. For
         any loss 2 / l2, beyond which the penalty alone makes the iterates grow.
         """
         bound = 2.0 / self.l2 if self.l2 else math.inf

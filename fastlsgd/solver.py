@@ -38,7 +38,7 @@ MAX_SLICE_STEPS = 1 << 18
 CHECKPOINT_EVERY_S = 30.0
 
 
-class Diverged(ArithmeticError):  # noqa: N818 - the design's name: what happened, not who erred
+class Diverged(ArithmeticError):  # noqa: N818 - named for what happened
     """An iterate became infinite or NaN.
 
     Attributes

@@ -1,7 +1,7 @@
 """The exact twin: the kernels' arithmetic in NumPy array operations, bit for bit.
 
-The same draws, lanes, folding tree, exp and flushes, written a second time from design and
-theory and not from the C. Slow on purpose; nothing here imports the package.
+The same draws, lanes, folding tree, exp and flushes, written a second time from the
+formulas and not from the C. Slow on purpose; nothing here imports the package.
 """
 
 import numpy as np

@@ -53,7 +53,7 @@ def test_long_runs_of_equal_rounds_are_named_many_at_a_time():
      (10**4, 0.0, 4, 0.1, 0.01, 40)],
 )  # fmt: skip
 def test_row_19_rounds_of_the_adaptive_period(n, alpha, n_workers, mu, c, rounds):
-    """Theory, section 7, row 19, within one round."""
+    """docs/predictions.md, row 19, within one round."""
     step_size = fl.PolynomialDecay(c, alpha) if alpha else fl.Constant(c)
     got = sum(count for _, count in lengths(fl.AdaptivePeriod(mu), n, n_workers, step_size))
     assert abs(got - rounds) <= 1
@@ -64,14 +64,14 @@ def test_row_19_rounds_of_the_adaptive_period(n, alpha, n_workers, mu, c, rounds
     [(10**4, 4, 250.0), (10**6, 4, 2500.0), (10**6, 16, 625.0), (10**6, 64, 155.98)],
 )
 def test_row_20_the_reduction_law(n, n_workers, factor):
-    """Theory, section 7, row 20: n / rounds = sqrt(T) / (mu eta_0 P^(3/2)), mu = 0.1, eta = n^(-1/2)."""
+    """docs/predictions.md, row 20: n / rounds = sqrt(T) / (mu eta_0 P^(3/2)), mu = 0.1, eta = n^(-1/2)."""
     got = n / sum(count for _, count in lengths(fl.AdaptivePeriod(0.1), n, n_workers, fl.Constant(n**-0.5)))
     assert got == pytest.approx(factor, rel=1e-4)
     assert got == pytest.approx(np.sqrt(n * n_workers) / (0.1 * n_workers**1.5), rel=0.01)
 
 
 def test_adaptive_periods_avoid_the_floor_trap():
-    """c / (mu P eta) is 3 but for rounding: theory, section 8.4."""
+    """c / (mu P eta) is 3 but for rounding."""
     assert 1 / (0.1 * 7 * (1 / 2.1)) < 3
     assert lengths(fl.AdaptivePeriod(0.1), 30, 7, fl.Constant(1 / 2.1)) == [(3, 10)]
 

@@ -45,7 +45,7 @@ def test_the_seconds_add_up_and_are_measured_only_when_recording(problem):
     assert (trace.compute_s > 0).all()
     assert (trace.wait_s >= 0).all()
     np.testing.assert_allclose(parts, trace.wall_s, rtol=1e-9)
-    assert 0 < trace.step_s < 1
+    assert trace.step_s > 0
     state = fl.local_sgd(problem, **options(record=0)).state
     assert state.ledger[0] > 0
     assert np.isnan(state.ledger[1:4]).all()

@@ -1,4 +1,4 @@
-"""Rows of the table of testable predictions (theory, section 7) that the kernels alone can answer.
+"""Rows of docs/predictions.md that the kernels alone can answer.
 
 Rows 19 and 20 stand in test_schedules.py.
 """
@@ -8,7 +8,7 @@ import pytest
 
 import fastlsgd as fl
 
-# The one-dimensional logistic problem of theory, section 2.4: pi = 0.8, ridge 0.05.
+# The one-dimensional logistic problem of docs/predictions.md: pi = 0.8, ridge 0.05.
 PI, RIDGE = 0.8, 0.05
 THETA_STAR, HESSIAN = 1.0779360342, 0.2394332158
 
