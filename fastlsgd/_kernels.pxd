@@ -52,7 +52,6 @@ cdef extern from "kernels.h" nogil:
         void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
                      const double *weights, void *out) noexcept
 
-    int64_t fl_padded16(int64_t)
     int64_t fl_pass_doubles(int64_t n_params)
     const fl_isa *fl_isas[]
     bint fl_supported(const fl_isa *)
@@ -65,7 +64,6 @@ cdef extern from "draw.h" nogil:
         FL_PURPOSE_EPOCH
     void fl_philox(uint32_t *counter, uint32_t k0, uint32_t k1)
     uint64_t fl_draw(uint64_t seed, uint32_t worker, uint32_t purpose, uint64_t number)
-    uint32_t fl_below(uint64_t draw, uint32_t n)
     void fl_shuffle(uint32_t *entries, int64_t n, uint64_t seed, uint32_t worker, uint32_t purpose)
 
 
@@ -91,7 +89,6 @@ cdef extern from "team.h" nogil:
     ctypedef struct fl_gate:
         pass
     void fl_gate_init(fl_gate *)
-    void fl_open(fl_gate *)
     bint fl_enter(fl_gate *)
     void fl_leave(fl_gate *)
     void fl_close_and_wait(fl_gate *)

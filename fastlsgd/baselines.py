@@ -18,7 +18,7 @@ from .problem import Problem
 from .schedules import MiniBatch, OneShot
 from .solver import Result, local_sgd
 from .stepsizes import Constant
-from .trace import Trace
+from .trace import Trace, allreduce_bytes
 
 Vector = npt.NDArray[np.float64]
 
@@ -55,11 +55,6 @@ class BaselineResult:
     wall_s: float
     objectives: tuple[float, ...] = ()
     traces: tuple[Trace, ...] = ()
-
-
-def allreduce_bytes(n_workers: int, n_numbers: int, itemsize: int = 8) -> int:
-    """Return the bytes of one all-reduce, sent and received by all workers; 0 for one worker."""
-    return 0 if n_workers == 1 else 2 * n_workers * n_numbers * itemsize
 
 
 # ---- deterministic ----

@@ -13,7 +13,6 @@ from . import _kernels
 from .team import run_pass
 
 Partition = Literal["iid", "contiguous"]
-Layout = Literal["auto", "view", "packed"]
 
 MAX_ROWS = 2**32 - 1
 

@@ -29,7 +29,7 @@ from .schedules import FixedPeriod, Schedule
 from .state import CheckpointError, Pending, State
 from .stepsizes import StepSize
 from .team import resolve_threads
-from .trace import Record, Trace
+from .trace import Record, Trace, allreduce_bytes
 
 log = logging.getLogger("fastlsgd")
 
@@ -185,15 +185,7 @@ class Run:
         else:
             _refuse_foreign(state, config, problem)
             self.state = state.copy()
-        self.trace = Trace(
-            problem,
-            layout=layout,
-            n_threads=n_threads,
-            n_workers=self.n_workers,
-            n_copied_bytes=n_copied,
-            schedule=repr(self.schedule),
-            step_size=repr(self.step_size),
-        )
+        self.trace = Trace(problem, layout=layout, n_threads=n_threads, n_copied_bytes=n_copied)
         self._backend = Threads(
             problem,
             self.state,
@@ -378,14 +370,14 @@ class Run:
 
     def _record_now(self) -> Record:
         state = self.state
-        message = 2 * self.n_workers * state.n_params * self.problem.dtype.itemsize
+        message = allreduce_bytes(self.n_workers, state.n_params, self.problem.dtype.itemsize)
         wall_s, compute_s, wait_s, average_s, consensus = state.ledger.tolist()
         return Record(
             problem=self.problem,
             t=state.t,
             n_gradients=state.t * self.n_workers * self.batch_size,
             n_rounds=state.n_rounds,
-            n_bytes=0 if self.n_workers == 1 else state.n_rounds * message,
+            n_bytes=state.n_rounds * message,
             wall_s=wall_s,
             compute_s=compute_s,
             wait_s=wait_s,

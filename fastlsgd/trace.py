@@ -28,6 +28,14 @@ LAZY_COLUMNS = ("objective_w", "objective_w_bar", "distance_w", "distance_w_bar"
 COLUMNS = (*COST_COLUMNS, *LAZY_COLUMNS, "consensus")
 
 
+def allreduce_bytes(n_workers: int, n_numbers: int, itemsize: int = 8) -> int:
+    """Return the bytes of one all-reduce, sent and received by all workers; 0 for one worker.
+
+    The ledger's definition of communication, the same on every backend.
+    """
+    return 0 if n_workers == 1 else 2 * n_workers * n_numbers * itemsize
+
+
 @dataclass(frozen=True)
 class Record:
     """One row of the trace, as callbacks get it: cumulative costs at step t, and the iterates there.
@@ -77,15 +85,11 @@ class Trace:
     pairs. ``layout``, ``n_threads``, ``n_copied_bytes``: what the run used.
     """
 
-    def __init__(self, problem: Problem, **facts: Any) -> None:
+    def __init__(self, problem: Problem, *, layout: str, n_threads: int, n_copied_bytes: int) -> None:
         self.problem = problem
         self.records: list[Record] = []
         self.step_s = float("nan")
-        self.layout: str = facts.get("layout", "view")
-        self.n_threads: int = facts.get("n_threads", 1)
-        self.n_workers: int = facts.get("n_workers", 1)
-        self.n_copied_bytes: int = facts.get("n_copied_bytes", 0)
-        self.facts = facts
+        self.layout, self.n_threads, self.n_copied_bytes = layout, n_threads, n_copied_bytes
         self._periods: list[list[int]] = []
         self._noted_upto = 0
         self._lazy: dict[str, list[float]] = {name: [] for name in LAZY_COLUMNS}

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
+from conftest import load_or_skip
 
 from fastlsgd import datasets
 from fastlsgd.datasets import packages, recipes
@@ -371,13 +372,6 @@ def test_an_unknown_name_lists_the_names_and_the_endings():
 def test_a_known_set_has_a_fixed_split(argument):
     with pytest.raises(ValueError, match="'wine' has a fixed target and split"):
         datasets.load("wine", **argument)
-
-
-def load_or_skip(name):
-    try:
-        return datasets.load(name)
-    except datasets.DatasetNotInstalled as error:
-        pytest.skip(str(error))
 
 
 def is_large(name):

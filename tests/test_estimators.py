@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import load_or_skip
 
 pytest.importorskip("sklearn")
 
@@ -111,10 +112,7 @@ def test_a_regressor_without_options_is_as_good_as_a_tuned_one(name, seed):
     ],
 )
 def test_installed_sets_need_no_options_either(name, options, margin):
-    try:
-        data = fl.datasets.load(name, **options)
-    except fl.DatasetNotInstalled as error:
-        pytest.skip(str(error))
+    data = load_or_skip(name, **options)
     rows = np.random.default_rng(0).permutation(len(data.y_train))[:40_000]
     X, y = data.X_train[rows], data.y_train[rows]
     if data.task == "regression":

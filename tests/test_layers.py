@@ -97,9 +97,7 @@ def test_a_library_is_imported_in_its_room_only(library, only_in):
 
 
 def test_the_c_floors_include_no_python_header():
-    sources = PACKAGE.parent / "src"
-    if not sources.is_dir():
-        pytest.skip("an installed package carries no sources")
+    sources = Path(__file__).parent.parent / "src"
     files = [*sources.glob("*.h"), *(path for path in sources.glob("*.c") if path.name != "_kernels.c")]
     assert len(files) >= 8
     for path in files:

@@ -23,6 +23,7 @@ from ..solver import Diverged, Result, local_sgd
 from ..stepsizes import Constant, StepSize
 from ..team import resolve_threads
 from ..theory import Constants
+from ..trace import allreduce_bytes
 
 Progress = Callable[[int, int], object]
 Vector = npt.NDArray[np.float64]
@@ -344,7 +345,7 @@ class Lab:
     def _costs(self, method: Method, n_rounds: int, n_gradients: int, **measured: Any) -> Ledger:
         n_rounds = 0 if method.n_workers == 1 else n_rounds
         problem = self.problem
-        message = baselines.allreduce_bytes(method.n_workers, problem.n_params, problem.dtype.itemsize)
+        message = allreduce_bytes(method.n_workers, problem.n_params, problem.dtype.itemsize)
         return Ledger(n_rounds, n_rounds * message, n_gradients, **measured)
 
     def _and_newton(self, one_shot: Ledger, n_workers: int) -> Ledger:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import baselines, theory
+from .. import theory
 from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
 from ..solver import Diverged, Run
 from ..stepsizes import StepSize
-from ..trace import COLUMNS
+from ..trace import COLUMNS, allreduce_bytes
 from .comparison import check_problem, need_pandas, whole
 from .lab import Progress
 
@@ -121,7 +121,7 @@ def _records(run: Run, replicate: int, f_star: float) -> dict[str, Any]:
     try:
         run.advance()
     except Diverged as diverged:
-        message = baselines.allreduce_bytes(run.n_workers, run.problem.n_params, run.problem.dtype.itemsize)
+        message = allreduce_bytes(run.n_workers, run.problem.n_params, run.problem.dtype.itemsize)
         n_rounds = diverged.state.n_rounds
         end = dict.fromkeys(COLUMNS, math.nan) | dict.fromkeys(("objective_w", "objective_w_bar"), math.inf)
         end |= {"t": diverged.t, "n_gradients": diverged.t * run.n_workers * run.batch_size}
@@ -129,11 +129,10 @@ def _records(run: Run, replicate: int, f_star: float) -> dict[str, Any]:
     columns = run.trace.to_dict()
     if end:
         columns = {name: np.append(column, np.array([end[name]], column.dtype)) for name, column in columns.items()}
-    facts = run.trace.facts
     keys = {
         "n_workers": run.n_workers,
-        "schedule": facts["schedule"],
-        "step_size": facts["step_size"],
+        "schedule": repr(run.schedule),
+        "step_size": repr(run.step_size),
         "replicate": replicate,
         "seed": run.seed,
     }
