@@ -11,7 +11,17 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
 C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "team.c"]
-HEADERS = ["arith.h", "draw.h", "isa_body.h", "kernels.h", "losses.h", "team.h", "visits.h", "worker_body.h"]
+HEADERS = [
+    "arith.h",
+    "draw.h",
+    "isa_body.h",
+    "kernels.h",
+    "losses.h",
+    "pass_body.h",
+    "team.h",
+    "visits.h",
+    "worker_body.h",
+]
 
 # No contraction and no fast-math: the same bits on every processor. The other two
 # only say that nobody reads errno or traps; they change no result.

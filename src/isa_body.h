@@ -51,6 +51,7 @@ static inline void FLN(losses)(int loss, const double *z, const double *y, doubl
 #define FL_MASKED_LOAD FL_MASKED_LOAD_FLOAT
 #endif
 #include "worker_body.h"
+#include "pass_body.h"
 #undef FN
 #undef T
 #undef FL_IS_FLOAT
@@ -63,6 +64,7 @@ static inline void FLN(losses)(int loss, const double *z, const double *y, doubl
 #define FL_MASKED_LOAD FL_MASKED_LOAD_DOUBLE
 #endif
 #include "worker_body.h"
+#include "pass_body.h"
 #undef FN
 #undef T
 #undef FL_IS_FLOAT
