@@ -98,6 +98,9 @@ cdef extern from "team.h" nogil:
     ctypedef struct fl_seconds:
         double compute_s, average_s
 
+    ctypedef struct fl_group:
+        pass
+
     ctypedef struct fl_slice:
         const fl_isa *isa
         const fl_shards *shards
@@ -109,18 +112,20 @@ cdef extern from "team.h" nogil:
         const double *weights
         void *W
         void *spare
+        void *mean
         void *sum
         double *sum64
         bint timing, want_consensus
         int64_t n_segments, n_groups
         bint closes
         fl_seconds *seconds
+        fl_group *groups
         fl_gate gate
-        void *progress
         int64_t first_bad
         double consensus
 
     int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
+    bint fl_sliced(int64_t n_workers, int64_t row_bytes)
     void fl_slice_open(fl_slice *, int64_t n_threads)
     void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *)
     void fl_slice_finish(fl_slice *, void *mean)

@@ -51,7 +51,6 @@ class Slices:
         l2: float,
         batch_size: int,
         W: np.ndarray,
-        spare: np.ndarray,
         sum: np.ndarray,
         sum64: np.ndarray,
         weights: np.ndarray,

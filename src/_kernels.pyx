@@ -217,7 +217,7 @@ cdef class Rows:
 cdef class Slices:
     """The slices of one run, one after the other, and what they advance.
 
-    W, spare, sum and sum64 are (n_workers, ld) arrays, 64-byte aligned and padded with
+    W, sum and sum64 are (n_workers, ld) arrays, 64-byte aligned and padded with
     zeros; clock is int64 (t, n_rounds, steps done in the open round); ledger is float64 (seconds
     of wall, compute, wait, average; consensus). A slice, the clock and the ledger advance in
     one call, so an interrupt finds them whole.
@@ -234,7 +234,7 @@ cdef class Slices:
     cdef double[::1] ledger
 
     def __cinit__(self, Rows rows not None, *, str loss, double l2, int64_t batch_size,
-                  W, spare, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] ledger,
+                  W, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] ledger,
                   int64_t n_threads):
         self.rows = rows
         self.step.loss = LOSSES.index(loss)
@@ -245,20 +245,26 @@ cdef class Slices:
         self.c.shards = &rows.c
         self.c.step = &self.step
         self.c.weights = &weights[0]
-        self.c.W, self.c.spare = address(W), address(spare)
+        self.c.W = address(W)
         self.c.sum, self.c.sum64 = address(sum), <double *> address(sum64)
         self.clock, self.ledger = clock, ledger
         self.n_threads = min(n_threads, FL_MAX_THREADS)
         self.row_bytes = self.step.ld * W.itemsize   # PAD entries: whole lines
         scratch = aligned(2 * self.n_threads * self.row_bytes)
         self.scratch = scratch
-        progress = aligned(FL_LINE * fl_slice_groups(rows.c.n_workers, self.n_threads, 1))
-        self.c.progress = address(progress)
+        spare = mean = None
+        if fl_sliced(rows.c.n_workers, self.row_bytes):
+            mean = aligned(self.row_bytes)
+        else:
+            spare = aligned(rows.c.n_workers * self.row_bytes)
+        self.c.spare, self.c.mean = address(spare), address(mean)
+        groups = aligned(sizeof(fl_group) * fl_slice_groups(rows.c.n_workers, self.n_threads, 1))
+        self.c.groups = <fl_group *> address(groups)
         self.c.seconds = <fl_seconds *> malloc(FL_MAX_THREADS * sizeof(fl_seconds))
         if self.c.seconds == NULL:
             raise MemoryError("no memory for the clocks of the threads")
         fl_gate_init(&self.c.gate)
-        self.alive = (W, spare, sum, sum64, weights, scratch, progress)
+        self.alive = (W, sum, sum64, weights, scratch, spare, mean, groups)
 
     def __dealloc__(self):
         free(self.c.seconds)

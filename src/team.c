@@ -94,16 +94,26 @@ void fl_close_and_wait(fl_gate *gate)
 
 /* ---- a slice ----
  *
- * A slice is cut at the ends of rounds into segments. Within a segment workers
- * form groups, and a group's steps are done in chunks, so that three workers on
- * two threads keep both busy. A task is (chunk, group); tasks are claimed in
- * order from one ticket that also names the segment. The thread that finishes a
- * segment's last task moves the ticket on: the one barrier of a round.
+ * A slice is cut at the ends of rounds into segments. Workers form groups, and a
+ * group's steps are done in chunks, so that three workers on two threads keep both
+ * busy. Each thread first claims chunks of the groups that are at home with it, so
+ * that iterates stay in its cache, and then what others have not begun: nobody is
+ * waited for that has not claimed anything. A segment ends when every group has
+ * done its steps: the one barrier of a round, each thread writing one line a group
+ * and reading the others'.
  *
- * Averaging needs no barrier of its own: iterates of segment i live in buffer i
- * mod 2, and each thread computes the mean of the segment before for itself,
- * always after its first claim in a segment, which keeps that segment, and so
- * the buffer it reads, alive. */
+ * Averaging needs no barrier of its own while all iterates fit in the cache: those
+ * of segment i live in buffer i mod 2, and each thread computes the mean of the
+ * segment before for itself, always after its first claim in a segment, which keeps
+ * that segment, and so the buffer it reads, alive. Beyond that, averaging is shared
+ * out by features, between two barriers. */
+
+/* Turns that a thread waits before it takes a group from its home, about a
+ * microsecond: at rounds of one step the owner is only just behind. */
+#define PATIENCE 64
+
+/* Bytes of iterates from which averaging is shared out. */
+#define SLICED_BYTES (64 * 1024)
 
 #define TASK_BITS 32
 #define TASK_MASK (((uint64_t)1 << TASK_BITS) - 1)
@@ -120,7 +130,7 @@ static void *row_of(const fl_slice *slice, void *buffer, int64_t k)
 
 static void *buffer_of(const fl_slice *slice, int64_t segment)
 {
-    return segment & 1 ? slice->spare : slice->W;
+    return (segment & 1) && !slice->sliced ? slice->spare : slice->W;
 }
 
 /* Steps of a segment that starts `begin` steps into the slice. */
@@ -150,6 +160,11 @@ static int64_t lockstep_width(const fl_slice *slice)
     return slice->step->batch_size == 1 && row_bytes <= 1024 ? 4 : 1;
 }
 
+int fl_sliced(int64_t n_workers, int64_t row_bytes)
+{
+    return n_workers > 1 && n_workers * row_bytes > SLICED_BYTES;
+}
+
 void fl_slice_open(fl_slice *slice, int64_t n_threads)
 {
     const int64_t n_workers = slice->shards->n_workers;
@@ -175,90 +190,173 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
     /* Three clock readings, 100 ns, on at most one nanosecond in a hundred. */
     slice->time_every = 1 + 10000 * slice->n_segments / (1 + step_ns * slice->n);
     memset(slice->seconds, 0, FL_MAX_THREADS * sizeof *slice->seconds);
-    for (int64_t g = 0; g < slice->n_groups; g++)
-        atomic_init(slice->progress + g * (FL_LINE / (int64_t)sizeof *slice->progress), 0);
-    atomic_init(&slice->ticket, 0);
-    atomic_init(&slice->done, 0);
+    for (int64_t g = 0; g < slice->n_groups; g++) {
+        atomic_init(&slice->groups[g].claimed, 0);
+        atomic_init(&slice->groups[g].done, 0);
+        atomic_init(&slice->groups[g].by, -1);
+    }
+    slice->n_threads = n_threads;
+    slice->sliced = fl_sliced(n_workers, slice->step->ld * (int64_t)entry_bytes(slice->shards));
+    /* Whole lines, at most sixteen tasks as long as they are short. */
+    const int64_t sixteenth = (slice->step->ld / 16 + FL_PAD - 1) / FL_PAD * FL_PAD;
+    slice->n_features_a_task = sixteenth < FL_PAD ? FL_PAD : sixteenth > 4096 ? 4096 : sixteenth;
+    slice->n_tasks_an_averaging = (slice->step->ld + slice->n_features_a_task - 1) / slice->n_features_a_task;
+    atomic_init(&slice->averaging, 0);
+    atomic_init(&slice->n_averaged, 0);
     slice->first_bad = -1;
     slice->consensus = NAN;
     fl_open(&slice->gate);
 }
 
-void fl_slice_work(fl_slice *slice, int64_t slot, const fl_scratch *scratch)
+/* What one thread knows while it works on a slice. */
+typedef struct at_work {
+    fl_slice *slice;
+    const fl_scratch *scratch;
+    int64_t slot;
+    int64_t segment, begin, end;    /* the segment at hand: its steps in the slice */
+    int64_t mean_of;                /* the segment before which scratch->mean stands; 0 is none */
+    int timed;
+    int64_t steps, timed_steps, means, timed_means;
+    double compute_s, average_s;
+} at_work;
+
+/* One chunk of one group, which this thread has claimed. */
+static void chunk_of_steps(at_work *me, int64_t group, int64_t from, int64_t to)
 {
-    const int64_t n_workers = slice->shards->n_workers, groups = slice->n_groups;
-    const int64_t ld = slice->step->ld;
-    const size_t bytes = entry_bytes(slice->shards), row_bytes = (size_t)ld * bytes;
-    int64_t segment = 0, begin = 0, length = segment_length(slice, 0, 0);
-    int64_t mean_of = 0;  /* the segment for which scratch->mean stands */
-    int64_t steps = 0, timed_steps = 0, means = 0, timed_means = 0;
-    double compute_s = 0.0, average_s = 0.0;
-
-    for (;;) {
-        const uint64_t ticket = atomic_fetch_add_explicit(&slice->ticket, 1, memory_order_acquire);
-        const int64_t at = (int64_t)(ticket >> TASK_BITS), task = (int64_t)(ticket & TASK_MASK);
-        if (at >= slice->n_segments)
-            break;
-        while (segment < at) {
-            begin += length;
-            segment++;
-            length = segment_length(slice, segment, begin);
-        }
-        const int64_t chunks = (length + slice->chunk - 1) / slice->chunk;
-        if (task >= chunks * groups) {
-            int turns = 0;
-            while ((int64_t)(atomic_load_explicit(&slice->ticket, memory_order_acquire) >> TASK_BITS) == at)
-                wait_a_little(&turns);
-            continue;
-        }
-        const int64_t chunk = task / groups, group = task % groups;
-        const int64_t from = begin + chunk * slice->chunk;
-        const int64_t to = from + slice->chunk < begin + length ? from + slice->chunk : begin + length;
-        atomic_int_fast64_t *progress =
-            slice->progress + group * (FL_LINE / (int64_t)sizeof *slice->progress);
-        const int timed = slice->timing && segment % slice->time_every == 0;
-        int turns = 0;
-        while (atomic_load_explicit(progress, memory_order_acquire) != from)
-            wait_a_little(&turns);
-
-        double clock_s = timed ? fl_now_s() : 0.0;
-        if (segment > 0 && chunk == 0 && mean_of != segment) {
-            slice->isa->mean(buffer_of(slice, segment - 1), slice->shards->dtype, n_workers, ld,
-                             slice->step->n_params, slice->weights, scratch->mean);
-            mean_of = segment;
-            means++;
-            if (timed) {
+    const fl_slice *slice = me->slice;
+    const int64_t n_workers = slice->shards->n_workers, ld = slice->step->ld;
+    const int64_t first = group * n_workers / slice->n_groups, last = (group + 1) * n_workers / slice->n_groups;
+    void *W = buffer_of(slice, me->segment);
+    double clock_s = me->timed ? fl_now_s() : 0.0;
+    if (from == me->begin && me->segment > 0) {
+        const void *mean = slice->sliced ? slice->mean : me->scratch->mean;
+        if (!slice->sliced && me->mean_of != me->segment) {
+            slice->isa->mean(buffer_of(slice, me->segment - 1), slice->shards->dtype, n_workers, ld,
+                             slice->step->n_params, slice->weights, me->scratch->mean);
+            me->mean_of = me->segment;
+            me->means++;
+            if (me->timed) {
                 const double now_s = fl_now_s();
-                average_s += now_s - clock_s;
+                me->average_s += now_s - clock_s;
                 clock_s = now_s;
-                timed_means++;
+                me->timed_means++;
             }
         }
-        const int64_t first = group * n_workers / groups, last = (group + 1) * n_workers / groups;
-        if (segment > 0 && chunk == 0)
-            for (int64_t k = first; k < last; k++)
-                memcpy(row_of(slice, buffer_of(slice, segment), k), scratch->mean, row_bytes);
-        for (int64_t k = first; k < last; k += slice->width)
-            slice->isa->local_steps[slice->shards->dtype](
-                slice->shards, slice->step, k, last - k < slice->width ? last - k : slice->width,
-                slice->t0 + from, to - from, slice->eta + from, slice->alpha ? slice->alpha + from : NULL,
-                row_of(slice, buffer_of(slice, segment), k), row_of(slice, slice->sum, k),
-                slice->sum64 + k * ld, scratch);
-        steps += (last - first) * (to - from);
-        if (timed) {
-            compute_s += fl_now_s() - clock_s;
-            timed_steps += (last - first) * (to - from);
-        }
-        atomic_store_explicit(progress, to, memory_order_release);
-        if (atomic_fetch_add_explicit(&slice->done, 1, memory_order_acq_rel) == chunks * groups - 1) {
-            atomic_store_explicit(&slice->done, 0, memory_order_relaxed);
-            atomic_store_explicit(&slice->ticket, (uint64_t)(segment + 1) << TASK_BITS, memory_order_release);
-        }
+        for (int64_t k = first; k < last; k++)
+            memcpy(row_of(slice, W, k), mean, (size_t)ld * entry_bytes(slice->shards));
     }
-    if (timed_steps > 0)
-        slice->seconds[slot].compute_s = compute_s * (double)steps / (double)timed_steps;
-    if (timed_means > 0)
-        slice->seconds[slot].average_s = average_s * (double)means / (double)timed_means;
+    for (int64_t k = first; k < last; k += slice->width)
+        slice->isa->local_steps[slice->shards->dtype](
+            slice->shards, slice->step, k, last - k < slice->width ? last - k : slice->width, slice->t0 + from,
+            to - from, slice->eta + from, slice->alpha ? slice->alpha + from : NULL, row_of(slice, W, k),
+            row_of(slice, slice->sum, k), slice->sum64 + k * ld, me->scratch);
+    me->steps += (last - first) * (to - from);
+    if (me->timed) {
+        me->compute_s += fl_now_s() - clock_s;
+        me->timed_steps += (last - first) * (to - from);
+    }
+}
+
+/* The steps of the segment at hand: returns when all groups have done theirs. */
+static void steps_of_segment(at_work *me)
+{
+    fl_slice *slice = me->slice;
+    const int64_t n_groups = slice->n_groups;
+    const int64_t home = me->slot * n_groups / slice->n_threads;
+    const int64_t n_home = (me->slot + 1) * n_groups / slice->n_threads - home;
+    int turns = 0;
+    for (;;) {
+        int all_done = 1, worked = 0;
+        for (int64_t i = 0; i < n_groups; i++) {
+            const int64_t g = home + i < n_groups ? home + i : home + i - n_groups;
+            fl_group *group = slice->groups + g;
+            int_fast64_t from = atomic_load_explicit(&group->done, memory_order_acquire);
+            if (from >= me->end)
+                continue;
+            all_done = 0;
+            if (i >= n_home && turns < PATIENCE &&
+                atomic_load_explicit(&group->by, memory_order_relaxed) != me->slot)
+                continue;
+            const int64_t to = from + slice->chunk < me->end ? from + slice->chunk : me->end;
+            const int64_t was = from;
+            /* A thread left behind in an earlier segment fails here: claims only grow. */
+            if (!atomic_compare_exchange_strong_explicit(&group->claimed, &from, to, memory_order_acquire,
+                                                         memory_order_relaxed))
+                continue;
+            chunk_of_steps(me, g, was, to);
+            worked = 1;
+            atomic_store_explicit(&group->by, me->slot, memory_order_relaxed);
+            atomic_store_explicit(&group->done, to, memory_order_release);
+        }
+        if (all_done)
+            return;
+        if (worked)
+            turns = 0;
+        else
+            wait_a_little(&turns);
+    }
+}
+
+/* The averaging behind the segment at hand, shared out by features: returns when it is done. */
+static void average_by_features(at_work *me)
+{
+    fl_slice *slice = me->slice;
+    const uint_fast64_t mine = (uint_fast64_t)me->segment << TASK_BITS;
+    const size_t bytes = entry_bytes(slice->shards);
+    const double start_s = me->timed ? fl_now_s() : 0.0;
+    int turns = 0;
+    uint_fast64_t at = atomic_load_explicit(&slice->averaging, memory_order_acquire);
+    while (at >> TASK_BITS == (uint_fast64_t)me->segment) {
+        const int64_t task = (int64_t)(at & TASK_MASK);
+        if (task >= slice->n_tasks_an_averaging) {
+            wait_a_little(&turns);
+            at = atomic_load_explicit(&slice->averaging, memory_order_acquire);
+            continue;
+        }
+        if (!atomic_compare_exchange_weak_explicit(&slice->averaging, &at, at + 1, memory_order_acquire,
+                                                   memory_order_acquire))
+            continue;
+        const int64_t first = task * slice->n_features_a_task;
+        const int64_t left = slice->step->n_params - first;
+        if (left > 0)
+            slice->isa->mean((const char *)slice->W + (size_t)first * bytes, slice->shards->dtype,
+                             slice->shards->n_workers, slice->step->ld,
+                             left < slice->n_features_a_task ? left : slice->n_features_a_task, slice->weights,
+                             (char *)slice->mean + (size_t)first * bytes);
+        if (atomic_fetch_add_explicit(&slice->n_averaged, 1, memory_order_acq_rel) ==
+            slice->n_tasks_an_averaging - 1) {
+            atomic_store_explicit(&slice->n_averaged, 0, memory_order_relaxed);
+            atomic_store_explicit(&slice->averaging, mine + ((uint_fast64_t)1 << TASK_BITS), memory_order_release);
+        }
+        at = atomic_load_explicit(&slice->averaging, memory_order_acquire);
+    }
+    me->means++;
+    if (me->timed) {
+        me->average_s += fl_now_s() - start_s;
+        me->timed_means++;
+    }
+}
+
+/* Whether the averaging behind the last segment is shared out, or left to fl_slice_finish. */
+static int shares_last_averaging(const fl_slice *slice)
+{
+    return slice->sliced && slice->closes && !slice->want_consensus;
+}
+
+void fl_slice_work(fl_slice *slice, int64_t slot, const fl_scratch *scratch)
+{
+    at_work me = {.slice = slice, .scratch = scratch, .slot = slot};
+    for (; me.segment < slice->n_segments; me.segment++, me.begin = me.end) {
+        me.end = me.begin + segment_length(slice, me.segment, me.begin);
+        me.timed = slice->timing && me.segment % slice->time_every == 0;
+        steps_of_segment(&me);
+        if (slice->sliced && (me.segment < slice->n_segments - 1 || shares_last_averaging(slice)))
+            average_by_features(&me);
+    }
+    if (me.timed_steps > 0)
+        slice->seconds[slot].compute_s = me.compute_s * (double)me.steps / (double)me.timed_steps;
+    if (me.timed_means > 0)
+        slice->seconds[slot].average_s = me.average_s * (double)me.means / (double)me.timed_means;
 }
 
 static double squared_distance(const void *a, const void *b, int dtype, int64_t n)
@@ -288,12 +386,14 @@ void fl_slice_finish(fl_slice *slice, void *mean)
     const size_t row_bytes = (size_t)slice->step->ld * entry_bytes(slice->shards);
     fl_close_and_wait(&slice->gate);
     const double start_s = slice->timing ? fl_now_s() : 0.0;
-    if ((slice->n_segments - 1) & 1)
+    if (buffer_of(slice, slice->n_segments - 1) != slice->W)
         memcpy(slice->W, slice->spare, (size_t)n_workers * row_bytes);
     for (int64_t k = 0; k < n_workers && slice->first_bad < 0; k++)
         if (!is_finite_row(row_of(slice, slice->W, k), dtype, n_params))
             slice->first_bad = k;
-    if (slice->closes || slice->want_consensus)
+    if (shares_last_averaging(slice))
+        mean = slice->mean;
+    else if (slice->closes || slice->want_consensus)
         slice->isa->mean(slice->W, dtype, n_workers, slice->step->ld, n_params, slice->weights, mean);
     if (slice->want_consensus) {
         double sum = 0.0;

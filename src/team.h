@@ -42,6 +42,16 @@ typedef struct fl_seconds {
     double compute_s, average_s;
 } fl_seconds;
 
+/* What threads say of a group of workers. Claims are the owner's line, which others
+ * read only to steal; progress is the line that others wait for. */
+typedef struct fl_group {
+    atomic_int_fast64_t claimed;    /* steps of this slice that some thread has taken on */
+    char apart[FL_LINE - sizeof(atomic_int_fast64_t)];
+    atomic_int_fast64_t done;       /* steps of this slice that are done ... */
+    atomic_int_fast64_t by;         /* ... the last of them by this thread */
+    char apart2[FL_LINE - 2 * sizeof(atomic_int_fast64_t)];
+} fl_group;
+
 /* A slice: n local steps of every worker from t0 on. The open round has periods[0]
  * steps in all, since of them done; the following rounds have periods[1], ... */
 typedef struct fl_slice {
@@ -53,6 +63,7 @@ typedef struct fl_slice {
     const double *eta, *alpha;      /* n each; alpha NULL unless FL_AVERAGE_WEIGHTED */
     const double *weights;          /* n_workers, of the averaging */
     void *W, *spare;                /* two buffers of iterates; W holds them before and after */
+    void *mean;                     /* of all workers, where averaging is shared out by features */
     void *sum;
     double *sum64;
     int timing, want_consensus;
@@ -63,11 +74,14 @@ typedef struct fl_slice {
     int closes;                     /* the last round ends with the slice */
     int64_t time_every;             /* segments between two timed ones */
     fl_seconds *seconds;            /* FL_MAX_THREADS */
+    int64_t n_threads;
+    int sliced;                     /* averagings are shared out by features */
+    int64_t n_features_a_task, n_tasks_an_averaging;
+    fl_group *groups;               /* n_groups */
     char apart[FL_LINE];
-    atomic_uint_fast64_t ticket;    /* segment << 32 | next task */
-    atomic_int_fast64_t done;       /* tasks of the segment that are finished */
+    atomic_uint_fast64_t averaging; /* segment << 32 | next task of its averaging */
+    atomic_int_fast64_t n_averaged; /* its tasks that are done */
     fl_gate gate;
-    atomic_int_fast64_t *progress;  /* per group, FL_LINE apart: steps done in this slice */
 
     /* set by fl_slice_finish */
     int64_t first_bad;              /* first worker that is not finite, or -1 */
@@ -76,6 +90,9 @@ typedef struct fl_slice {
 
 /* Groups of workers that threads claim; at most 8 a thread. */
 int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width);
+/* Whether averagings of so many iterates are shared out by features, in place: the
+ * slice then needs mean and no spare. Depends on the sizes alone. */
+int fl_sliced(int64_t n_workers, int64_t row_bytes);
 void fl_slice_open(fl_slice *, int64_t n_threads);
 /* Work until the slice is done; the owner and any helper. slot < FL_MAX_THREADS. */
 void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *);

@@ -38,7 +38,6 @@ class Threads:
             l2=problem.l2,
             batch_size=batch_size,
             W=state.padded_W,
-            spare=padded_rows(state.padded_W.shape[0], state.n_params, state.padded_W.dtype),
             sum=state.padded_sum,
             sum64=state.padded_sum64,
             weights=weights,
