@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
-C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "team.c"]
+C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c", "team.c"]
 HEADERS = [
     "arith.h",
     "draw.h",
@@ -25,7 +25,7 @@ HEADERS = [
 
 # No contraction and no fast-math: the same bits on every processor. The other two
 # only say that nobody reads errno or traps; they change no result.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 HARDENED = ["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"] if sys.platform.startswith("linux") else []
 LINK = ["-Wl,-z,relro,-z,now"] if sys.platform.startswith("linux") else []
 if os.environ.get("FASTLSGD_SANITIZE"):  # address,undefined | thread

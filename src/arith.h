@@ -14,6 +14,9 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 /* Adding 1.5 * 2^mantissa rounds to the nearest integer (ties to even) and
  * leaves that integer in the low bits: no instruction that some set lacks. */
@@ -25,24 +28,61 @@ static inline uint32_t fl_float_bits(float x) { uint32_t bits; memcpy(&bits, &x,
 static inline double fl_bits_double(uint64_t bits) { double x; memcpy(&x, &bits, sizeof x); return x; }
 static inline uint64_t fl_double_bits(double x) { uint64_t bits; memcpy(&bits, &x, sizeof bits); return bits; }
 
-/* exp(x) for |x| <= 87. Clamped there: beyond it 1/(1 + exp) is denormal, and
- * denormals cost a hundred cycles each. A NaN passes both comparisons. */
-static inline float fl_expf(float x)
+/* exp(x) = p 2^k for |x| <= 87. Clamped there: beyond it 1/(1 + exp) is denormal, and
+ * denormals cost a hundred cycles each. A NaN passes both comparisons. One text for
+ * one float and for four of them side by side.
+ *
+ * Chebyshev interpolation of (exp(r) - 1 - r) / r^2 on |r| <= ln(2)/2, relative error
+ * of exp 1.1e-8; in powers of r^2 (Estrin) to shorten the chain. */
+#define FL_DEFINE_EXPF_PARTS(NAME, F, CLAMPED)                            \
+    static inline F NAME(F x, F *shifted)                                 \
+    {                                                                     \
+        x = CLAMPED(x);                                                   \
+        *shifted = x * 0x1.715476p+0f + FL_ROUND_F;                       \
+        const F k = *shifted - FL_ROUND_F;                                \
+        const F r = (x - k * 0x1.62ep-1f) - k * 0x1.0bfbe8p-15f;          \
+        const F r2 = r * r;                                               \
+        const F low = 0.5f + 0x1.5554dcp-3f * r;                          \
+        const F high = 0x1.55551ap-5f + 0x1.120ba2p-7f * r;               \
+        const F most = (1.0f + r) + r2 * low;                             \
+        return most + (r2 * r2) * (high + r2 * 0x1.6d113cp-10f);          \
+    }
+
+static inline float fl_clamped(float x)
 {
     x = x < -87.0f ? -87.0f : x;
-    x = x > 87.0f ? 87.0f : x;
-    const float shifted = x * 0x1.715476p+0f + FL_ROUND_F;
-    const float k = shifted - FL_ROUND_F;
-    const float r = (x - k * 0x1.62ep-1f) - k * 0x1.0bfbe8p-15f;
-    const float r2 = r * r;
-    /* Chebyshev interpolation of (exp(r) - 1 - r) / r^2 on |r| <= ln(2)/2,
-     * relative error of exp 1.1e-8; paired (Estrin) to shorten the chain. */
-    const float low = 0.5f + 0x1.5554dcp-3f * r;
-    const float high = 0x1.55551ap-5f + 0x1.120ba2p-7f * r;
-    const float q = low + r2 * (high + r2 * 0x1.6d113cp-10f);
-    const float p = (1.0f + r) + r2 * q;
-    return p * fl_bits_float((fl_float_bits(shifted) + 127u) << 23);
+    return x > 87.0f ? 87.0f : x;
 }
+FL_DEFINE_EXPF_PARTS(fl_expf_parts, float, fl_clamped)
+
+/* 2^k and 2^-k: rounding left k in the low bits. */
+static inline float fl_scale_up(float shifted) { return fl_bits_float((fl_float_bits(shifted) + 127u) << 23); }
+static inline float fl_scale_down(float shifted) { return fl_bits_float((127u - fl_float_bits(shifted)) << 23); }
+
+static inline float fl_expf(float x)
+{
+    float shifted;
+    const float p = fl_expf_parts(x, &shifted);
+    return p * fl_scale_up(shifted);
+}
+
+typedef float fl_four __attribute__((vector_size(16), may_alias));
+typedef uint32_t fl_four_bits __attribute__((vector_size(16), may_alias));
+
+static inline fl_four fl_clamped_four(fl_four x)
+{
+#if defined(__SSE2__)
+    /* The second operand is what a NaN gives. */
+    const fl_four low = {-87.0f, -87.0f, -87.0f, -87.0f}, high = {87.0f, 87.0f, 87.0f, 87.0f};
+    return (fl_four)_mm_min_ps((__m128)high, _mm_max_ps((__m128)low, (__m128)x));
+#else
+    for (int e = 0; e < 4; e++)
+        x[e] = fl_clamped(x[e]);
+    return x;
+#endif
+}
+FL_DEFINE_EXPF_PARTS(fl_expf_parts_four, fl_four, fl_clamped_four)
+static inline fl_four fl_scale_down_four(fl_four shifted) { return (fl_four)((127u - (fl_four_bits)shifted) << 23); }
 
 /* exp(x) for |x| <= 708, clamped there. Taylor to r^13: 4e-18 relative. */
 static inline double fl_exp(double x)

@@ -20,7 +20,7 @@ enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHT
 /* Largest number of visits looked up ahead of the steps that make them. */
 #define FL_VISITS 256
 /* Most workers that one thread advances in lockstep. */
-#define FL_LOCKSTEP 8
+#define FL_LOCKSTEP 4
 /* float32 running sums flush into float64 where t is a multiple of this. */
 #define FL_FLUSH 1024
 

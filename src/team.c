@@ -152,12 +152,14 @@ int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
     return groups < n_workers ? groups : n_workers;
 }
 
-/* Lockstep pays where a step is short and its iterates stay in the first-level
- * cache; a batch hides its latency by itself. */
+/* Lockstep pays while the workers' iterates, sums and rows (with the next ones) keep to a
+ * third of the first-level cache; a batch hides its latency by itself. */
 static int64_t lockstep_width(const fl_slice *slice)
 {
     const size_t row_bytes = (size_t)slice->step->n_params * entry_bytes(slice->shards);
-    return slice->step->batch_size == 1 && row_bytes <= 1024 ? 4 : 1;
+    if (slice->step->batch_size > 1 || row_bytes > 2048)
+        return 1;
+    return row_bytes > 1024 ? 2 : FL_LOCKSTEP;
 }
 
 int fl_sliced(int64_t n_workers, int64_t row_bytes)

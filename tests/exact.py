@@ -85,8 +85,7 @@ def exp(x):
         r2 = r * r
         low = f(0.5) + f(float.fromhex("0x1.5554dcp-3")) * r
         high = f(float.fromhex("0x1.55551ap-5")) + f(float.fromhex("0x1.120ba2p-7")) * r
-        q = low + r2 * (high + r2 * f(float.fromhex("0x1.6d113cp-10")))
-        p = (f(1) + r) + r2 * q
+        p = ((f(1) + r) + r2 * low) + (r2 * r2) * (high + r2 * f(float.fromhex("0x1.6d113cp-10")))
         return p * ((shifted.view(np.uint32) + np.uint32(127)) << np.uint32(23)).view(np.float32)
     x = np.minimum(np.maximum(x, -708.0), 708.0)
     shifted = x * float.fromhex("0x1.71547652b82fep+0") + 6755399441055744.0
