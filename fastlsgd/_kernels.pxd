@@ -8,6 +8,7 @@ cdef extern from "kernels.h" nogil:
         FL_FLOAT64
         FL_RESHUFFLE
         FL_REPLACEMENT
+        FL_BLOCKS
         FL_AVERAGE_NONE
         FL_AVERAGE_UNIFORM
         FL_AVERAGE_WEIGHTED
@@ -29,6 +30,8 @@ cdef extern from "kernels.h" nogil:
         const uint32_t *order
         uint32_t *visits
         int64_t *visits_epoch
+        int64_t rows_a_block
+        uint32_t *block_ids
         uint32_t *ahead
         int64_t *ahead_first
         int64_t *ahead_n
@@ -64,7 +67,9 @@ cdef extern from "draw.h" nogil:
         FL_PURPOSE_EPOCH
     void fl_philox(uint32_t *counter, uint32_t k0, uint32_t k1)
     uint64_t fl_draw(uint64_t seed, uint32_t worker, uint32_t purpose, uint64_t number)
-    void fl_shuffle(uint32_t *entries, int64_t n, uint64_t seed, uint32_t worker, uint32_t purpose)
+    void fl_shuffle(uint32_t *entries, int64_t n, uint64_t seed, uint32_t worker, uint32_t purpose, uint64_t first)
+    void fl_shuffle_blocks(const uint32_t *order, uint32_t base, uint32_t *to, int64_t n, int64_t rows,
+                           uint32_t *ids, uint64_t seed, uint32_t worker, uint32_t purpose)
 
 
 cdef extern from "visits.h" nogil:

@@ -80,6 +80,7 @@ class Sampling(StrEnum):
 
     REPLACEMENT = "replacement"
     RESHUFFLE = "reshuffle"
+    BLOCKS = "blocks"
 
 
 class _Interrupt:
@@ -226,10 +227,10 @@ def tradeoff(
         with watch, _plain_warnings(watch.console):
             watch.say(f"loading {data}")
             problem, test = _problem(_load(data, target, positive), loss, l2, intercept)
-            if workers > problem.n_samples and sampling is Sampling.RESHUFFLE:
+            if workers > problem.n_samples and sampling is not Sampling.REPLACEMENT:
                 raise ValueError(
                     f"--workers {workers} is more than the {problem.n_samples} training rows, of which --sampling "
-                    "reshuffle deals each worker its own; use fewer workers, or --sampling replacement"
+                    f"{sampling.value} deals each worker its own; use fewer workers, or --sampling replacement"
                 )
             from . import experiments
 

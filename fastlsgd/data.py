@@ -15,6 +15,8 @@ from .team import run_pass
 Partition = Literal["iid", "contiguous"]
 
 MAX_ROWS = 2**32 - 1
+# Bytes of X in a block of sampling="blocks": what a sequential reader fetches at once, and caches keep.
+BLOCK_BYTES = 1 << 16
 
 
 def check_rows(X: Any) -> np.ndarray:
@@ -135,6 +137,9 @@ class Shards:
         *iid*: a permutation of the rows by the seed, dealt in blocks; the first
         n_samples mod n_workers workers get one row more. *contiguous*: blocks of the
         rows as they lie; each worker still visits its block in an order of its own.
+    sampling : "reshuffle", "replacement" or "blocks"
+        Under *blocks* every permutation, the one that deals included, moves blocks of about 64 KB of rows and
+        shuffles the rows inside each: data read where it lies is read nearly in order.
     layout : "view" or "packed"
         *view* reads X where it lies (4 bytes a row for the order). *packed* copies each
         worker's rows once, in the visiting order of its first epoch. The layout
@@ -159,6 +164,7 @@ class Shards:
         n_workers: int,
         seed: int = 0,
         partition: Partition = "iid",
+        sampling: Literal["reshuffle", "replacement", "blocks"] = "reshuffle",
         layout: Literal["view", "packed"] = "view",
         n_threads: int = 1,
     ) -> None:
@@ -179,14 +185,15 @@ class Shards:
             )
         self.X, self.y, self.sample_weight = X, y, sample_weight
         self.n_workers, self.seed = n_workers, seed
-        self.partition, self.layout = partition, layout
+        self.partition, self.sampling, self.layout = partition, sampling, layout
         self.start = np.concatenate([[0], np.cumsum(shard_sizes(n, n_workers))])
         self.order = np.arange(n, dtype=np.uint32)
+        self._rows_a_block = max(1, BLOCK_BYTES // (X.shape[1] * X.itemsize)) if sampling == "blocks" else 0
         if partition == "iid":
-            _kernels.deal(self.order, seed)
+            _kernels.deal(self.order, seed, self._rows_a_block)
         else:
             for k in range(n_workers):
-                _kernels.shuffle_shard(self.order[self.start[k] : self.start[k + 1]], seed, k, 0)
+                _kernels.shuffle_shard(self.order[self.start[k] : self.start[k + 1]], seed, k, 0, self._rows_a_block)
         self.n_copied_bytes = 0
         self._packed: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
         if layout == "packed":
@@ -212,7 +219,7 @@ class Shards:
         """Rows of each worker, int64, shape (n_workers,)."""
         return np.diff(self.start)
 
-    def for_kernels(self, *, intercept: bool, sampling: str, n_visits: int) -> _kernels.Rows:
+    def for_kernels(self, *, intercept: bool, n_visits: int) -> _kernels.Rows:
         """Return the rows as the kernels take them; n_visits is what each worker will visit in the whole run."""
         X, y, s = self._packed or (self.X, self.y, self.sample_weight)
         return _kernels.Rows(
@@ -222,9 +229,10 @@ class Shards:
             intercept=intercept,
             start=self.start,
             order=None if self._packed else self.order,
-            sampling=sampling,
+            sampling=self.sampling,
             seed=self.seed,
             n_visits=n_visits,
+            rows_a_block=self._rows_a_block,
         )
 
     def __repr__(self) -> str:
@@ -292,11 +300,12 @@ def lay_out(
         n_workers=n_workers,
         seed=seed,
         partition=partition,  # type: ignore[arg-type]
+        sampling=sampling,  # type: ignore[arg-type]
         layout=layout,  # type: ignore[arg-type]
         n_threads=n_threads,
     )
     return (
-        shards.for_kernels(intercept=intercept, sampling=sampling, n_visits=n_visits),
+        shards.for_kernels(intercept=intercept, n_visits=n_visits),
         layout,
         shards.n_copied_bytes,
     )

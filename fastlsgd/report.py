@@ -308,9 +308,11 @@ def header(comparison: Any) -> list[str]:
     """Return the lines above the table: what was compared, the constants of the problem, what the numbers are."""
     facts = comparison.facts
     intercept = " + intercept" if facts.get("fit_intercept") else ""
-    sampling = {"replacement": "with replacement", "reshuffle": "reshuffled"}.get(
-        facts["sampling"], facts["sampling"]
-    )
+    sampling = {
+        "replacement": "with replacement",
+        "reshuffle": "reshuffled",
+        "blocks": "reshuffled in blocks",
+    }.get(facts["sampling"], facts["sampling"])
     n_gradients = facts["n_workers"] * facts["n_steps"]
     steps = (
         f"P = {facts['n_workers']} workers, {facts['n_steps']:,} step{'' if facts['n_steps'] == 1 else 's'} each "

@@ -148,7 +148,7 @@ class Run:
         if self.n_steps * self.n_workers * self.batch_size >= 2**62:
             raise ValueError(f"n_steps * n_workers * batch_size must be below 2^62, got n_steps={self.n_steps}")
         self.seed = arguments.seed_of(seed)
-        self.sampling = arguments.one_of("sampling", sampling or "reshuffle", ("reshuffle", "replacement"))
+        self.sampling = arguments.one_of("sampling", sampling or "reshuffle", ("reshuffle", "replacement", "blocks"))
         self.partition = arguments.one_of("partition", partition, ("iid", "contiguous"))
         self.average = Average.parse(average, self.n_steps)
         self.weights = arguments.averaging_weights(weights, self.n_workers, problem.n_samples)
@@ -489,9 +489,10 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
         A resource: changes no bit. None: FASTLSGD_NUM_THREADS, else the cores; at most n_workers.
     batch_size : int
         Rows per local step.
-    sampling : "reshuffle" (default) or "replacement"
+    sampling : "reshuffle" (default), "replacement" or "blocks"
         *reshuffle*: each worker visits its shard in a new order every epoch. *replacement*: independent uniform
-        draws, from all rows under partition="iid", from the worker's own shard otherwise.
+        draws, from all rows under partition="iid", from the worker's own shard otherwise. *blocks*: blocks
+        of about 64 KB of rows in a new order every epoch, shuffled inside: for data read where it lies.
     partition : "iid" or "contiguous"
         How rows are dealt: see ``Shards``.
     layout : "auto", "view" or "packed"

@@ -140,18 +140,26 @@ def dloss(int which, const double[::1] z, const double[::1] y, double[::1] out):
             out[i] = fl_dloss(which, z[i], y[i])
 
 
-def deal(uint32_t[::1] order, seed):
-    """Permute order by the seed: the permutation that deals rows to workers."""
-    cdef uint64_t key = seed
-    with nogil:
-        fl_shuffle(&order[0], order.shape[0], key, 0, FL_PURPOSE_DEAL)
+def deal(uint32_t[::1] order, seed, int64_t rows_a_block=0):
+    """Permute order by the seed, whole or (rows_a_block > 0) block by block: how rows are dealt to workers."""
+    _shuffle(order, seed, 0, FL_PURPOSE_DEAL, rows_a_block)
 
 
-def shuffle_shard(uint32_t[::1] order, seed, uint32_t k, int64_t epoch):
+def shuffle_shard(uint32_t[::1] order, seed, uint32_t k, int64_t epoch, int64_t rows_a_block=0):
     """Permute the rows of worker k as its epoch does."""
-    cdef uint64_t key = seed
+    _shuffle(order, seed, k, <uint32_t> (FL_PURPOSE_EPOCH + epoch), rows_a_block)
+
+
+cdef _shuffle(uint32_t[::1] order, uint64_t seed, uint32_t k, uint32_t purpose, int64_t rows_a_block):
+    cdef const uint32_t[::1] before
+    cdef uint32_t[::1] ids
+    if rows_a_block > 0:
+        before, ids = np.array(order), np.empty(order.shape[0] // rows_a_block + 1, dtype=np.uint32)
     with nogil:
-        fl_shuffle(&order[0], order.shape[0], key, k, <uint32_t> (FL_PURPOSE_EPOCH + epoch))
+        if rows_a_block > 0:
+            fl_shuffle_blocks(&before[0], 0, &order[0], order.shape[0], rows_a_block, &ids[0], seed, k, purpose)
+        else:
+            fl_shuffle(&order[0], order.shape[0], seed, k, purpose, 0)
 
 
 # ---- rows -----------------------------------------------------------------
@@ -170,11 +178,11 @@ cdef class Rows:
     cdef readonly object dtype
 
     def __cinit__(self, X, y, s, *, bint intercept, const int64_t[::1] start, order, str sampling="reshuffle",
-                  bint whole=False, seed=0, int64_t n_visits=0):
+                  bint whole=False, seed=0, int64_t n_visits=0, int64_t rows_a_block=1):
         cdef int64_t n_workers = start.shape[0] - 1
         self.dtype = X.dtype
         self.c.dtype = FL_FLOAT32 if X.dtype == np.float32 else FL_FLOAT64
-        self.c.sampling = FL_RESHUFFLE if sampling == "reshuffle" else FL_REPLACEMENT
+        self.c.sampling = {"reshuffle": FL_RESHUFFLE, "replacement": FL_REPLACEMENT, "blocks": FL_BLOCKS}[sampling]
         self.c.whole = whole
         self.c.intercept = intercept
         self.c.n_samples, self.c.n_features = X.shape
@@ -186,19 +194,22 @@ cdef class Rows:
         self.c.seed = seed
         self.c.n_visits = n_visits
         shortest = int(np.diff(start).min())
-        visits = None
-        if self.c.sampling == FL_RESHUFFLE and n_visits > shortest:
+        visits = block_ids = None
+        if self.c.sampling != FL_REPLACEMENT and n_visits > shortest:
             visits = np.empty(X.shape[0], dtype=np.uint32)
+            if self.c.sampling == FL_BLOCKS:
+                block_ids = np.empty(X.shape[0] // rows_a_block + n_workers + 1, dtype=np.uint32)
         visits_epoch = np.full(n_workers, -1, dtype=np.int64)
         ahead = np.empty((n_workers, FL_VISITS if n_visits else 0), dtype=np.uint32)
         ahead_first = np.zeros(n_workers, dtype=np.int64)
         ahead_n = np.zeros(n_workers, dtype=np.int64)
         self.c.visits = <uint32_t *> address(visits)
+        self.c.rows_a_block, self.c.block_ids = rows_a_block, <uint32_t *> address(block_ids)
         self.c.visits_epoch = <int64_t *> address(visits_epoch)
         self.c.ahead = <uint32_t *> address(ahead)
         self.c.ahead_first = <int64_t *> address(ahead_first)
         self.c.ahead_n = <int64_t *> address(ahead_n)
-        self.alive = (X, y, s, start, order, visits, visits_epoch, ahead, ahead_first, ahead_n)
+        self.alive = (X, y, s, start, order, visits, block_ids, visits_epoch, ahead, ahead_first, ahead_n)
 
     def visited(self, uint32_t k, int64_t first, int64_t n):
         """Return the rows (as X lies for the kernels) of visits first .. first + n - 1 (from 0) of worker k."""

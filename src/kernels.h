@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 enum fl_dtype { FL_FLOAT32 = 0, FL_FLOAT64 = 1 };
-enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1 };
+enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1, FL_BLOCKS = 2 };
 enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHTED = 2 };
 
 /* Largest number of visits looked up ahead of the steps that make them. */
@@ -44,6 +44,8 @@ typedef struct fl_shards {
     const uint32_t *order;   /* position -> row; NULL where they are the same */
     uint32_t *visits;        /* position -> row for the epoch below; NULL if one epoch is all */
     int64_t *visits_epoch;   /* per worker: the epoch that visits holds */
+    int64_t rows_a_block;    /* FL_BLOCKS: rows of a block ... */
+    uint32_t *block_ids;     /* ... and room for their numbers: worker k's from start[k] / rows_a_block + k on */
     uint32_t *ahead;         /* per worker: FL_VISITS rows to come ... */
     int64_t *ahead_first;    /* ... from this visit on ... */
     int64_t *ahead_n;        /* ... so many; 0 at first */

@@ -4,6 +4,8 @@ The same draws, lanes, folding tree, exp and flushes, written a second time from
 formulas and not from the C. Slow on purpose; nothing here imports the package.
 """
 
+from functools import partial
+
 import numpy as np
 
 LANES = {np.dtype(np.float32): 32, np.dtype(np.float64): 16}
@@ -29,16 +31,23 @@ def draw(seed, worker, purpose, number):
     return (high << 32) | low
 
 
-def shuffled(entries, seed, worker, purpose):
-    """Fisher-Yates from the end."""
+def shuffled(entries, seed, worker, purpose, first=0):
+    """Fisher-Yates from the end; entry i takes draw first + i."""
     entries = list(entries)
     for i in range(len(entries) - 1, 0, -1):
-        j = draw(seed, worker, purpose, i) * (i + 1) >> 64
+        j = draw(seed, worker, purpose, first + i) * (i + 1) >> 64
         entries[i], entries[j] = entries[j], entries[i]
     return entries
 
 
-def shards(n, n_workers, partition, seed):
+def shuffled_blocks(entries, seed, worker, purpose, rows):
+    """Blocks of so many rows in a new order, shuffled within."""
+    firsts = shuffled(range(0, len(entries), rows), seed, worker, purpose, 1 << 40)
+    blocks = [shuffled(entries[i : i + rows], seed, worker, purpose, i) for i in firsts]
+    return [row for block in blocks for row in block]
+
+
+def shards(n, n_workers, partition, seed, shuffled=shuffled):
     """Rows of each worker in the order of its first epoch."""
     order = list(range(n))
     if partition == "iid":
@@ -54,10 +63,11 @@ def shards(n, n_workers, partition, seed):
 class Visits:
     """Row of visit v (from 0) of worker k."""
 
-    def __init__(self, n, n_workers, *, sampling, partition, seed):
+    def __init__(self, n, n_workers, *, sampling, partition, seed, rows_a_block=0):
         self.n, self.sampling, self.partition, self.seed = n, sampling, partition, seed
         self.whole = sampling == "replacement" and partition == "iid"
-        self.shards = None if self.whole else shards(n, n_workers, partition, seed)
+        self.shuffled = partial(shuffled_blocks, rows=rows_a_block) if sampling == "blocks" else shuffled
+        self.shards = None if self.whole else shards(n, n_workers, partition, seed, self.shuffled)
         self.epochs = {}
 
     def __call__(self, k, v):
@@ -70,7 +80,7 @@ class Visits:
         if epoch == 0:
             return shard[at]
         if (k, epoch) not in self.epochs:
-            self.epochs[k, epoch] = shuffled(shard, self.seed, k, EPOCH + epoch)
+            self.epochs[k, epoch] = self.shuffled(shard, self.seed, k, EPOCH + epoch)
         return self.epochs[k, epoch][at]
 
 
@@ -134,12 +144,14 @@ class Twin:
     """A run of the exact twin; `step()` advances all workers, `average()` ends a round."""
 
     def __init__(self, X, y, *, loss, l2=0.0, sample_weight=None, intercept=False, n_workers, seed=0,
-                 batch_size=1, sampling="reshuffle", partition="iid", weights=None, w0=None):  # fmt: skip
+                 batch_size=1, sampling="reshuffle", partition="iid", weights=None, w0=None,
+                 rows_a_block=0):  # fmt: skip
         ones = np.ones((X.shape[0], int(intercept)), X.dtype)
         self.X = np.concatenate([X, ones], axis=1)
         self.y, self.s = y.astype(X.dtype), sample_weight
         self.loss, self.l2, self.b = loss, l2, batch_size
-        self.visits = Visits(X.shape[0], n_workers, sampling=sampling, partition=partition, seed=seed)
+        self.visits = Visits(X.shape[0], n_workers, sampling=sampling, partition=partition, seed=seed,
+                             rows_a_block=rows_a_block)  # fmt: skip
         self.weights = np.full(n_workers, 1.0 / n_workers) if weights is None else np.asarray(weights)
         self.penalised = np.ones(self.X.shape[1], X.dtype)
         if intercept:

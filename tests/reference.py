@@ -5,7 +5,7 @@ from exact import Visits
 
 
 def local_sgd(X, y, *, loss, l2=0.0, sample_weight=None, intercept=False, n_workers, etas, periods, seed=0,
-              batch_size=1, sampling="reshuffle", partition="iid", weights=None):  # fmt: skip
+              batch_size=1, sampling="reshuffle", partition="iid", weights=None, rows_a_block=0):  # fmt: skip
     """Return (w, w_bar) after len(etas) steps, averaging after each of the periods and at the end."""
     if intercept:
         X = np.c_[X, np.ones(len(X), X.dtype)]
@@ -14,7 +14,7 @@ def local_sgd(X, y, *, loss, l2=0.0, sample_weight=None, intercept=False, n_work
     if intercept:
         penalised[-1] = 0
     weights = np.full(n_workers, 1 / n_workers) if weights is None else np.asarray(weights)
-    visits = Visits(len(X), n_workers, sampling=sampling, partition=partition, seed=seed)
+    visits = Visits(len(X), n_workers, sampling=sampling, partition=partition, seed=seed, rows_a_block=rows_a_block)
     W = np.zeros((n_workers, X.shape[1]), X.dtype)
     total = np.zeros(X.shape[1])
     ends = set(np.cumsum(periods).tolist()) | {len(etas)}

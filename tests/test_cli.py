@@ -360,7 +360,7 @@ WRONG = {
     "nan passes": (["tradeoff", "FILE", "--target", "price", "--passes", "nan"], "n_passes"),
     "zero step": (["tradeoff", "--step", "0"], "--step must be a positive number, got 0"),
     "nan step": (["tradeoff", "--step", "nan"], "--step must be a positive number, got nan"),
-    "sampling": (["tradeoff", "--sampling", "blocks"], "--sampling"),
+    "sampling": (["tradeoff", "--sampling", "rows"], "--sampling"),
     "schedule": (["tradeoff", "--schedules", "16,zero"], "--schedules: 'zero'"),
     "value missing": (["tradeoff", "--seed"], "--seed"),
     "two data sets": (["tradeoff", "digits", "wine"], "unexpected extra argument"),

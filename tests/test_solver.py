@@ -409,7 +409,7 @@ BAD_ARGUMENTS = {
     "seed": ({"seed": -1}, "seed must be an int >= 0"),
     "huge seed": ({"seed": 2**64}, "seed must be below 2\\^64"),
     "threads": ({"n_threads": 0}, "n_threads must be an int >= 1 or None"),
-    "sampling": ({"sampling": "all"}, "sampling must be 'reshuffle' or 'replacement', got 'all'"),
+    "sampling": ({"sampling": "all"}, "sampling must be 'reshuffle' or 'replacement' or 'blocks', got 'all'"),
     "partition": ({"partition": "by"}, "partition must be 'iid' or 'contiguous'"),
     "layout": ({"layout": "dense"}, "layout must be 'auto' or 'view' or 'packed'"),
     "average": ({"average": "mean"}, "average must be 'polyak', 'tail:FRACTION'"),
