@@ -53,7 +53,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fl_isa:
         const char *name
         void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
-                     const double *weights, void *out) noexcept
+                     const double *weights, void *out, void *copies, int64_t n_copies) noexcept
 
     int64_t fl_pass_doubles(int64_t n_params)
     const fl_isa *fl_isas[]

@@ -452,7 +452,7 @@ def mean_of_workers(W, const double[::1] weights, int64_t n_params, out):
     cdef void *mean = address(out)
     cdef int dtype = FL_FLOAT32 if W.dtype == np.float32 else FL_FLOAT64
     cdef int64_t n_workers = W.shape[0], ld = W.shape[1]
-    current_isa.mean(rows, dtype, n_workers, ld, n_params, &weights[0], mean)
+    current_isa.mean(rows, dtype, n_workers, ld, n_params, &weights[0], mean, NULL, 0)
 
 
 def aligned(n_bytes):

@@ -71,28 +71,32 @@ static inline void FLN(losses)(int loss, const double *z, const double *y, doubl
 #undef FL_IS_FLOAT
 #undef FL_MASKED_LOAD
 
-/* Features a tile at a time: the sums stay in registers over all workers. */
+/* Features a tile at a time: the sums stay in registers over all workers, and a tile
+ * goes to out and to each of the copies. */
 #define FL_TILE 16
+#define FL_MEAN(T)                                                               \
+    for (int64_t j0 = 0; j0 < n_params; j0 += FL_TILE) {                         \
+        const T *row = (const T *)W + j0;                                        \
+        T *to = (T *)out + j0, *copy = (T *)copies + j0;                         \
+        T tile[FL_TILE];                                                         \
+        double sum[FL_TILE] = {0};                                               \
+        for (int64_t k = 0; k < n_workers; k++, row += ld)                       \
+            for (int e = 0; e < FL_TILE; e++)                                    \
+                sum[e] += weights[k] * (double)row[e];                           \
+        for (int e = 0; e < FL_TILE; e++)                                        \
+            tile[e] = (T)sum[e];                                                 \
+        memcpy(to, tile, sizeof tile);                                           \
+        for (int64_t k = 0; k < n_copies; k++, copy += ld)                       \
+            memcpy(copy, tile, sizeof tile);                                     \
+    }
+
 static void FLN(mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
-                      const double *weights, void *out)
+                      const double *weights, void *out, void *copies, int64_t n_copies)
 {
-    for (int64_t j0 = 0; j0 < n_params; j0 += FL_TILE) {
-        double sum[FL_TILE] = {0};
-        if (dtype == FL_FLOAT32) {
-            const float *row = (const float *)W + j0;
-            for (int64_t k = 0; k < n_workers; k++, row += ld)
-                for (int e = 0; e < FL_TILE; e++)
-                    sum[e] += weights[k] * (double)row[e];
-            for (int e = 0; e < FL_TILE; e++)
-                ((float *)out)[j0 + e] = (float)sum[e];
-        } else {
-            const double *row = (const double *)W + j0;
-            for (int64_t k = 0; k < n_workers; k++, row += ld)
-                for (int e = 0; e < FL_TILE; e++)
-                    sum[e] += weights[k] * row[e];
-            for (int e = 0; e < FL_TILE; e++)
-                ((double *)out)[j0 + e] = sum[e];
-        }
+    if (dtype == FL_FLOAT32) {
+        FL_MEAN(float)
+    } else {
+        FL_MEAN(double)
     }
 }
 

@@ -79,9 +79,10 @@ typedef struct fl_isa {
     void (*local_steps[2])(const fl_shards *, const fl_step *, int64_t k, int64_t width, int64_t t0, int64_t n,
                            const double *eta, const double *alpha, void *w, void *sum, double *sum64,
                            const fl_scratch *);
-    /* out = sum_k weights[k] W[k], in float64, worker 0 first, rounded once. */
+    /* out = sum_k weights[k] W[k], in float64, worker 0 first, rounded once; written to
+     * n_copies rows (ld apart, none of them in W) as well. */
     void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
-                 const double *weights, void *out);
+                 const double *weights, void *out, void *copies, int64_t n_copies);
     /* Losses of rows [first, last) at n_iterates iterates (rows of w, float64,
      * ldw apart, zero-padded to 16): sums[j] += sum_i s_i loss(<x_i, w_j>, y_i). */
     void (*objective[2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,

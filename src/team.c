@@ -222,6 +222,28 @@ typedef struct at_work {
     double compute_s, average_s;
 } at_work;
 
+/* The n rows of W that a round starts with: all at the mean of the segment before. */
+static void start_at_the_mean(at_work *me, void *rows, int64_t n, double *clock_s)
+{
+    const fl_slice *slice = me->slice;
+    const size_t row_bytes = (size_t)slice->step->ld * entry_bytes(slice->shards);
+    if (slice->sliced || me->mean_of == me->segment) {
+        for (int64_t k = 0; k < n; k++)
+            memcpy((char *)rows + (size_t)k * row_bytes, slice->sliced ? slice->mean : me->scratch->mean, row_bytes);
+        return;
+    }
+    slice->isa->mean(buffer_of(slice, me->segment - 1), slice->shards->dtype, slice->shards->n_workers,
+                     slice->step->ld, slice->step->n_params, slice->weights, me->scratch->mean, rows, n);
+    me->mean_of = me->segment;
+    me->means++;
+    if (me->timed) {
+        const double now_s = fl_now_s();
+        me->average_s += now_s - *clock_s;
+        *clock_s = now_s;
+        me->timed_means++;
+    }
+}
+
 /* One chunk of one group, which this thread has claimed. */
 static void chunk_of_steps(at_work *me, int64_t group, int64_t from, int64_t to)
 {
@@ -230,23 +252,8 @@ static void chunk_of_steps(at_work *me, int64_t group, int64_t from, int64_t to)
     const int64_t first = group * n_workers / slice->n_groups, last = (group + 1) * n_workers / slice->n_groups;
     void *W = buffer_of(slice, me->segment);
     double clock_s = me->timed ? fl_now_s() : 0.0;
-    if (from == me->begin && me->segment > 0) {
-        const void *mean = slice->sliced ? slice->mean : me->scratch->mean;
-        if (!slice->sliced && me->mean_of != me->segment) {
-            slice->isa->mean(buffer_of(slice, me->segment - 1), slice->shards->dtype, n_workers, ld,
-                             slice->step->n_params, slice->weights, me->scratch->mean);
-            me->mean_of = me->segment;
-            me->means++;
-            if (me->timed) {
-                const double now_s = fl_now_s();
-                me->average_s += now_s - clock_s;
-                clock_s = now_s;
-                me->timed_means++;
-            }
-        }
-        for (int64_t k = first; k < last; k++)
-            memcpy(row_of(slice, W, k), mean, (size_t)ld * entry_bytes(slice->shards));
-    }
+    if (from == me->begin && me->segment > 0)
+        start_at_the_mean(me, row_of(slice, W, first), last - first, &clock_s);
     for (int64_t k = first; k < last; k += slice->width)
         slice->isa->local_steps[slice->shards->dtype](
             slice->shards, slice->step, k, last - k < slice->width ? last - k : slice->width, slice->t0 + from,
@@ -324,7 +331,7 @@ static void average_by_features(at_work *me)
             slice->isa->mean((const char *)slice->W + (size_t)first * bytes, slice->shards->dtype,
                              slice->shards->n_workers, slice->step->ld,
                              left < slice->n_features_a_task ? left : slice->n_features_a_task, slice->weights,
-                             (char *)slice->mean + (size_t)first * bytes);
+                             (char *)slice->mean + (size_t)first * bytes, NULL, 0);
         if (atomic_fetch_add_explicit(&slice->n_averaged, 1, memory_order_acq_rel) ==
             slice->n_tasks_an_averaging - 1) {
             atomic_store_explicit(&slice->n_averaged, 0, memory_order_relaxed);
@@ -396,7 +403,7 @@ void fl_slice_finish(fl_slice *slice, void *mean)
     if (shares_last_averaging(slice))
         mean = slice->mean;
     else if (slice->closes || slice->want_consensus)
-        slice->isa->mean(slice->W, dtype, n_workers, slice->step->ld, n_params, slice->weights, mean);
+        slice->isa->mean(slice->W, dtype, n_workers, slice->step->ld, n_params, slice->weights, mean, NULL, 0);
     if (slice->want_consensus) {
         double sum = 0.0;
         for (int64_t k = 0; k < n_workers; k++)

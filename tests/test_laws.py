@@ -192,6 +192,29 @@ def test_threads_change_no_bit(n_workers):
         assert all(same_bits(run, runs[0]) for run in runs)
 
 
+@pytest.mark.parametrize(("n_workers", "d"), [(20, 1003), (1000, 37)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_averagings_shared_out_by_features_are_the_same_means(n_workers, d, dtype):
+    """Beyond 64 KB of iterates threads average slices of features, in place."""
+    X, y = make_data("logistic", dtype, n=n_workers, d=d)
+    problem = fl.Problem(X, y, loss="logistic", l2=0.01)
+    lengths, n_steps = [2, 1, 3], 7
+    twin = exact.Twin(X, y, loss="logistic", l2=0.01, n_workers=n_workers).run(etas(n_steps), [*lengths, 3])
+    options = {"n_workers": n_workers, "n_steps": n_steps, "schedule": fl.Periods(lengths)}
+    for n_threads in (1, 2, 5):
+        result = solve(problem, n_threads=n_threads, **options)
+        assert bits(result.state.W) == bits(twin.W)
+        assert bits(result.w_bar) == bits(twin.w_bar)
+    run = fl.Run(
+        problem, step_size=fl.PolynomialDecay(0.01, 0.5), n_threads=2, record=np.arange(1, n_steps + 1), **options
+    )
+    while not run.finished:  # a record asks for the consensus before the averaging of its step
+        run.advance(n_rounds=1)
+    assert bits(run.W) == bits(twin.W)
+    alone = solve(problem, n_threads=1, record=np.arange(1, n_steps + 1), **options)
+    np.testing.assert_array_equal(run.trace.consensus, alone.trace.consensus)
+
+
 def test_threads_change_no_bit_under_load():
     """Busy neighbours and runs in several Python threads at once share the helpers."""
     X, y = make_data("logistic", n=2000, d=50)
