@@ -29,7 +29,6 @@ typedef int64_t FN(bits) __attribute__((vector_size(FL_VBYTES), may_alias));
 #define LANE_BITS FN(bits)
 #define LOAD(p) ((V)(*(const FN(uvec) *)(p)))
 #define W_AT(p) (*(V *)(p))
-#define FOUR_OF(of, i, j, k, l) ((FN(four)){of[i], of[j], of[k], of[l]})
 #define ROW(i) ((const T *)shards->X + (int64_t)(i) * shards->x_stride)
 
 /* How rows lie in vectors: `full` whole ones and then one, perhaps whole too, that
@@ -272,10 +271,22 @@ static inline __attribute__((always_inline)) T FN(dloss)(int loss, T z, T y)
 #endif
 }
 
-/* eta s loss'(z, y) of four rows; s may be NULL. */
-static inline __attribute__((always_inline)) FN(four) FN(slopes_of_four)(int loss, FN(four) z, FN(four) y,
-                                                                         const FN(four) *s, T eta)
+/* eta s loss'(z, y) of one row; weights may be NULL. */
+static inline __attribute__((always_inline)) T FN(slope)(int loss, T z, const T *targets, const T *weights, int64_t row,
+                                                         T eta)
 {
+    T slope = FN(dloss)(loss, z, targets[row]);
+    if (weights)
+        slope = weights[row] * slope;
+    return eta * slope;
+}
+
+/* The same of four rows. */
+static inline __attribute__((always_inline)) FN(four) FN(slopes_of_four)(int loss, FN(four) z, const T *targets,
+                                                                         const T *weights, const uint32_t *rows, T eta)
+{
+#define FOUR_OF(of) ((FN(four)){of[rows[0]], of[rows[1]], of[rows[2]], of[rows[3]]})
+    const FN(four) y = FOUR_OF(targets);
 #if FL_IS_FLOAT
     FN(four) slope = (FN(four))fl_dloss_four(loss, (fl_four)z, (fl_four)y);
 #else
@@ -283,9 +294,10 @@ static inline __attribute__((always_inline)) FN(four) FN(slopes_of_four)(int los
     for (int e = 0; e < 4; e++)
         slope[e] = FN(dloss)(loss, z[e], y[e]);
 #endif
-    if (s)
-        slope = *s * slope;
+    if (weights)
+        slope = FOUR_OF(weights) * slope;
     return eta * slope;
+#undef FOUR_OF
 }
 
 /* One row a step: the hot loop of the package.
@@ -323,24 +335,13 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             if (r + distance < at_hand)
                 for (int g = 0; g < width; g++)
                     FN(prefetch_row)(shards, rows[g][r + distance], d);
-            if (width == 1) {
-                T slope = FN(dloss)(loss, FN(fold)(lanes[0]), targets[rows[0][r]]);
-                if (weights)
-                    slope = weights[rows[0][r]] * slope;
-                c[0] = eta_t * slope;
-            } else {
+            if (width == 1)
+                c[0] = FN(slope)(loss, FN(fold)(lanes[0]), targets, weights, rows[0][r], eta_t);
+            else {
                 for (int g = width; g < 4; g++)
                     lanes[g] = lanes[g - width];
-                for (int g = 0; g < width; g += 4) {
-                    const uint32_t row[4] = {rows[g][r], rows[(g + 1) % width][r], rows[(g + 2) % width][r],
-                                             rows[(g + 3) % width][r]};
-                    FN(four) s = {0};
-                    if (weights)
-                        s = FOUR_OF(weights, row[0], row[1], row[2], row[3]);
-                    *(FN(four) *)(c + g) = FN(slopes_of_four)(loss, FN(fold_four)(lanes + g),
-                                                              FOUR_OF(targets, row[0], row[1], row[2], row[3]),
-                                                              weights ? &s : NULL, eta_t);
-                }
+                const uint32_t four[4] = {rows[0][r], rows[1 % width][r], rows[2 % width][r], rows[3 % width][r]};
+                *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, four, eta_t);
             }
             /* The last row at hand has no next: its own margin is made for nothing. */
             const int64_t next = r + 1 < some ? r + 1 : r;
@@ -397,20 +398,12 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
                     x[g] = ROW(rows[r + g]);
                     lanes[g] = FN(row_dot)(x[g], w, &shape);
                 }
-                FN(four) s = {0};
-                if (weights)
-                    s = FOUR_OF(weights, rows[r], rows[r + 1], rows[r + 2], rows[r + 3]);
-                *(FN(four) *)c = FN(slopes_of_four)(
-                    loss, FN(fold_four)(lanes), FOUR_OF(targets, rows[r], rows[r + 1], rows[r + 2], rows[r + 3]),
-                    weights ? &s : NULL, each);
+                *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, rows + r, each);
                 FN(add_rows)(x, c, 4, update, &shape);
             }
             for (; r < some; r++) {
                 const T *x = ROW(rows[r]);
-                T c = FN(dloss)(loss, FN(fold)(FN(row_dot)(x, w, &shape)), targets[rows[r]]);
-                if (weights)
-                    c = weights[rows[r]] * c;
-                c = each * c;
+                const T c = FN(slope)(loss, FN(fold)(FN(row_dot)(x, w, &shape)), targets, weights, rows[r], each);
                 FN(add_rows)(&x, &c, 1, update, &shape);
             }
             done += some;
@@ -474,4 +467,3 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 #undef ADD_TERM
 #undef ADD_REST
 #undef ADD_LAST
-#undef FOUR_OF
