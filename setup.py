@@ -18,6 +18,7 @@ HEADERS = [
     "kernels.h",
     "losses.h",
     "pass_body.h",
+    "row_body.h",
     "team.h",
     "visits.h",
     "worker_body.h",

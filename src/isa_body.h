@@ -51,6 +51,7 @@ static inline void FLN(losses)(int loss, const double *z, const double *y, doubl
 #ifdef FL_MASKED_LOAD_FLOAT
 #define FL_MASKED_LOAD FL_MASKED_LOAD_FLOAT
 #endif
+#include "row_body.h"
 #include "worker_body.h"
 #include "pass_body.h"
 #undef FN
@@ -64,6 +65,7 @@ static inline void FLN(losses)(int loss, const double *z, const double *y, doubl
 #ifdef FL_MASKED_LOAD_DOUBLE
 #define FL_MASKED_LOAD FL_MASKED_LOAD_DOUBLE
 #endif
+#include "row_body.h"
 #include "worker_body.h"
 #include "pass_body.h"
 #undef FN

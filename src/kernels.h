@@ -3,8 +3,8 @@
  * its own.
  *
  *   scalar  arith.h, draw.h, losses.h     one number, one draw, one loss
- *   row     worker_body.h                 one row of X: its margin, its update
- *   worker  worker_body.h: local_steps    one worker, serial, no lock
+ *   row     row_body.h                    one row of X: its margin, its update
+ *   worker  worker_body.h, visits.h       local steps of a worker: serial, no lock
  *   team    team.c                        many workers, threads, averaging
  */
 #ifndef FASTLSGD_KERNELS_H

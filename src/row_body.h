@@ -1,0 +1,264 @@
+/* Row floor for one type T on one instruction set: a row's margin, its update, its way
+ * into the cache. The only place that knows how dense rows lie.
+ *
+ * Included by isa_body.h with
+ *   T            float or double
+ *   FN(name)     the name with type and instruction set appended
+ *   FL_VBYTES    bytes of a hardware vector
+ *   FL_IS_FLOAT  1 for float
+ *
+ * The same bits on every set: a row sum runs in 128 bytes of virtual lanes (of 32 floats
+ * lane j mod 32 takes feature j) which are folded in halves, whatever the width of the
+ * hardware's vectors. The intercept is one more feature equal to 1.
+ */
+
+#if FL_IS_FLOAT
+#define VL (FL_VBYTES / 4)
+#else
+#define VL (FL_VBYTES / 8)
+#endif
+#define NACC (128 / FL_VBYTES)
+
+typedef T FN(vec) __attribute__((vector_size(FL_VBYTES), aligned(FL_VBYTES), may_alias));
+typedef T FN(uvec) __attribute__((vector_size(FL_VBYTES), aligned(sizeof(T)), may_alias));
+#if FL_IS_FLOAT
+typedef int32_t FN(bits) __attribute__((vector_size(FL_VBYTES), may_alias));
+#else
+typedef int64_t FN(bits) __attribute__((vector_size(FL_VBYTES), may_alias));
+#endif
+#define V FN(vec)
+#define LANE_BITS FN(bits)
+#define LOAD(p) ((V)(*(const FN(uvec) *)(p)))
+#define W_AT(p) (*(V *)(p))
+#define ROW(i) ((const T *)shards->X + (int64_t)(i) * shards->x_stride)
+
+/* How rows lie in vectors: `full` whole ones and then one, perhaps whole too, that
+ * ends with m features and the intercept's 1. */
+typedef struct FN(shape) {
+    int64_t full;
+    int m;
+    V one;                   /* the intercept's 1, in its lane */
+    V penalised;             /* all bits set where l2 acts */
+} FN(shape);
+
+static inline FN(shape) FN(shape_of_rows)(const fl_shards *shards)
+{
+    const int64_t d = shards->n_features;
+    FN(shape) shape = {.full = (d + shards->intercept - 1) / VL, .one = {0}};
+    shape.m = (int)(d - shape.full * VL);
+    shape.penalised = (V)(shape.one == 0);
+    if (shards->intercept) {
+        T one[VL] __attribute__((aligned(FL_VBYTES))) = {0};
+        one[shape.m] = 1;
+        shape.one = W_AT(one);
+        shape.penalised = (V)(shape.one == 0);
+    }
+    return shape;
+}
+
+/* The last vector of a row. */
+static inline __attribute__((always_inline)) V FN(load_last)(const T *x, const FN(shape) *shape)
+{
+#if defined(FL_MASKED_LOAD)
+    const V v = FL_MASKED_LOAD(x, shape->m);
+#else
+    T lanes[VL] __attribute__((aligned(FL_VBYTES))) = {0};
+    for (int e = 0; e < VL; e++)
+        if (e < shape->m)
+            lanes[e] = x[e];
+    const V v = W_AT(lanes);
+#endif
+    return (V)((LANE_BITS)v | (LANE_BITS)shape->one);
+}
+
+/* Lanes of a and then of b, picked by number: as many as a has, or (PICK4) four. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (LANE_BITS){__VA_ARGS__})
+#endif
+#define PICK4(v, i, j, k, l) ((FN(four)){v[i], v[j], v[k], v[l]})
+typedef T FN(four) __attribute__((vector_size(4 * sizeof(T)), may_alias));
+
+/* Fold the lanes of one vector in halves. */
+static inline __attribute__((always_inline)) T FN(fold)(V v)
+{
+#if VL == 16
+    v += SHUFFLE(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v += SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    v += SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#elif VL == 8
+    v += SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+    v += SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
+#elif VL == 4
+    v += SHUFFLE(v, v, 2, 3, 0, 1);
+    v += SHUFFLE(v, v, 1, 0, 3, 2);
+#else
+    v += SHUFFLE(v, v, 1, 0);
+#endif
+    return v[0];
+}
+
+/* The same for four vectors at once: they are woven together as they shrink, so that
+ * one addition serves several. */
+static inline __attribute__((always_inline)) FN(four) FN(fold_four)(const V *v)
+{
+#if VL == 16
+    const V ab = SHUFFLE(v[0], v[1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+                 SHUFFLE(v[0], v[1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    const V cd = SHUFFLE(v[2], v[3], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+                 SHUFFLE(v[2], v[3], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    V abcd = SHUFFLE(ab, cd, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+             SHUFFLE(ab, cd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    abcd += SHUFFLE(abcd, abcd, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    return PICK4(abcd, 0, 4, 8, 12) + PICK4(abcd, 1, 5, 9, 13);
+#elif VL == 8
+    const V ab = SHUFFLE(v[0], v[1], 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(v[0], v[1], 4, 5, 6, 7, 12, 13, 14, 15);
+    const V cd = SHUFFLE(v[2], v[3], 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(v[2], v[3], 4, 5, 6, 7, 12, 13, 14, 15);
+    const V acbd = SHUFFLE(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+    return PICK4(acbd, 0, 4, 2, 6) + PICK4(acbd, 1, 5, 3, 7);
+#elif VL == 4
+    const V ab = SHUFFLE(v[0], v[1], 0, 1, 4, 5) + SHUFFLE(v[0], v[1], 2, 3, 6, 7);
+    const V cd = SHUFFLE(v[2], v[3], 0, 1, 4, 5) + SHUFFLE(v[2], v[3], 2, 3, 6, 7);
+    return SHUFFLE(ab, cd, 0, 2, 4, 6) + SHUFFLE(ab, cd, 1, 3, 5, 7);
+#else
+    const V ab = SHUFFLE(v[0], v[1], 0, 2) + SHUFFLE(v[0], v[1], 1, 3);
+    const V cd = SHUFFLE(v[2], v[3], 0, 2) + SHUFFLE(v[2], v[3], 1, 3);
+    return (FN(four)){ab[0], ab[1], cd[0], cd[1]};
+#endif
+}
+
+/* A row sum runs over NACC vectors s0, s1, ... in turn: scalars and not an array, which
+ * compilers would keep in memory. TERM(v) is what vector v adds. */
+#if NACC == 2
+#define EACH_SUM(DO) DO(0) DO(1)
+#define FOLDED_SUMS (s0 + s1)
+#elif NACC == 4
+#define EACH_SUM(DO) DO(0) DO(1) DO(2) DO(3)
+#define FOLDED_SUMS ((s0 + s2) + (s1 + s3))
+#else
+#define EACH_SUM(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#define FOLDED_SUMS (((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)))
+#endif
+#define START_SUM(a) V s##a = {0};
+#define ADD_TERM(a) s##a += TERM(j + a);
+#define ADD_REST(a) \
+    if (a < rest)   \
+        s##a += TERM(j + a);
+#define ADD_LAST(a) \
+    if (a == rest)  \
+        s##a += last;
+
+/* <x, w> in VL lanes, still to be folded; w is aligned, padded with zeros to whole vectors. */
+static inline __attribute__((always_inline)) V FN(row_dot)(const T *x, const T *w, const FN(shape) *shape)
+{
+#define TERM(v) LOAD(x + (v) * VL) * W_AT(w + (v) * VL)
+    const int64_t full = shape->full;
+    int64_t j = 0;
+    EACH_SUM(START_SUM)
+    for (; j + NACC <= full; j += NACC) {
+        EACH_SUM(ADD_TERM)
+    }
+    const int rest = (int)(full - j);
+    EACH_SUM(ADD_REST)
+    const V last = FN(load_last)(x + full * VL, shape) * W_AT(w + full * VL);
+    EACH_SUM(ADD_LAST)
+    return FOLDED_SUMS;
+#undef TERM
+}
+
+/* w <- w - (el2 w + c x) in one vector, which is returned; the running sum takes it
+ * (weighted by alpha). */
+static inline __attribute__((always_inline)) V FN(update_vector)(V x, T *w, T *sum, T c, V el2, int average, T alpha)
+{
+    const V old = W_AT(w);
+    const V new = old - (el2 * old + c * x);
+    W_AT(w) = new;
+    if (average == FL_AVERAGE_UNIFORM)
+        W_AT(sum) += new;
+    else if (average == FL_AVERAGE_WEIGHTED)
+        W_AT(sum) += alpha * new;
+    return new;
+}
+
+/* The update with row x and, while w is at hand, the margin of row `next`: returned
+ * as row_dot does. */
+static inline __attribute__((always_inline)) V FN(update_and_dot)(const T *x, const T *next, T *w, T *sum,
+                                                                  const FN(shape) *shape, T c, T el2, int average,
+                                                                  T alpha)
+{
+#define TERM(v)                   \
+    LOAD(next + (v) * VL) *       \
+        FN(update_vector)(LOAD(x + (v) * VL), w + (v) * VL, sum + (v) * VL, c, shrink, average, alpha)
+    const int64_t full = shape->full;
+    const V shrink = el2 - (V){0};
+    int64_t j = 0;
+    EACH_SUM(START_SUM)
+    for (; j + NACC <= full; j += NACC) {
+        EACH_SUM(ADD_TERM)
+    }
+    const int rest = (int)(full - j);
+    EACH_SUM(ADD_REST)
+    const int64_t at = full * VL;
+    const V last = FN(load_last)(next + at, shape) *
+                   FN(update_vector)(FN(load_last)(x + at, shape), w + at, sum + at, c,
+                                     (V)((LANE_BITS)shrink & (LANE_BITS)shape->penalised), average, alpha);
+    EACH_SUM(ADD_LAST)
+    return FOLDED_SUMS;
+#undef TERM
+}
+
+/* update += c[0] x[0], then c[1] x[1], ...: rows of a batch, n a constant. */
+static inline __attribute__((always_inline)) void FN(add_rows)(const T *const *x, const T *c, int n, T *update,
+                                                               const FN(shape) *shape)
+{
+    const int64_t full = shape->full;
+    for (int64_t j = 0; j < full; j++) {
+        V sum = W_AT(update + j * VL);
+#pragma GCC unroll 4
+        for (int g = 0; g < n; g++)
+            sum += c[g] * LOAD(x[g] + j * VL);
+        W_AT(update + j * VL) = sum;
+    }
+    V last = W_AT(update + full * VL);
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++)
+        last += c[g] * FN(load_last)(x[g] + full * VL, shape);
+    W_AT(update + full * VL) = last;
+}
+
+static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shards *shards, int64_t row, int64_t d)
+{
+    const char *x = (const char *)((const T *)shards->X + row * shards->x_stride);
+    const int64_t bytes = d * (int64_t)sizeof(T);
+    for (int64_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch(x + at, 0, 3);
+    /* A row that starts within a line ends in one more. */
+    __builtin_prefetch(x + bytes - 1, 0, 3);
+    __builtin_prefetch((const T *)shards->y + row, 0, 3);
+}
+
+/* How many rows ahead to fetch: about 4 KB, at least two rows, enough to hide a miss at
+ * any d. Rows in order are fetched as well: workers in lockstep are more streams than
+ * the hardware follows (d = 20, four workers: 18 against 30 ns a gradient). */
+static inline int64_t FN(rows_ahead)(int64_t d)
+{
+    const int64_t row_bytes = d * (int64_t)sizeof(T) + 1;
+    return row_bytes >= 2048 ? 2 : row_bytes <= 256 ? 16 : 4096 / row_bytes;
+}
+
+#undef VL
+#undef NACC
+#undef LANE_BITS
+#undef LOAD
+#undef W_AT
+#undef SHUFFLE
+#undef PICK4
+#undef EACH_SUM
+#undef FOLDED_SUMS
+#undef START_SUM
+#undef ADD_TERM
+#undef ADD_REST
+#undef ADD_LAST
