@@ -1,4 +1,4 @@
-"""Sizes and data of the benchmarks. FASTLSGD_BENCH_SIZE=small shrinks them so that CI can run every one."""
+"""What the benchmarks share. FASTLSGD_BENCH_SIZE=small shrinks data and repeats so that CI can run every one."""
 
 import os
 
@@ -6,23 +6,133 @@ import numpy as np
 import pytest
 
 import fastlsgd as fl
+from fastlsgd.benchmarks import limits, problems
+from fastlsgd.benchmarks.compiled import Missing
+from fastlsgd.benchmarks.timing import Pass
+from fastlsgd.trace import allreduce_bytes
 
-# (rows, features): in cache, at its edge, out of it.
-SHAPES = {
-    "full": [(1_000_000, 20), (200_000, 100), (50_000, 1_000)],
-    "small": [(4_000, 20), (2_000, 100), (500, 1_000)],
-}
+SIZES = ("full", "small")
 SIZE = os.environ.get("FASTLSGD_BENCH_SIZE", "full")
-if SIZE not in SHAPES:
-    raise pytest.UsageError(f"FASTLSGD_BENCH_SIZE must be one of {', '.join(SHAPES)}, got {SIZE!r}")
+if SIZE not in SIZES:
+    raise pytest.UsageError(f"FASTLSGD_BENCH_SIZE must be one of {', '.join(SIZES)}, got {SIZE!r}")
+SMALL = SIZE == "small"
+ROUNDS = 3 if SMALL else 9
 
 
-@pytest.fixture(scope="session", params=SHAPES[SIZE], ids=lambda shape: f"{shape[0]}x{shape[1]}")
+@pytest.fixture(scope="session")
+def small():
+    return SMALL
+
+
+@pytest.fixture(params=[20, 100, 1_000], ids=lambda d: f"d{d}")
 def problem(request):
-    """A logistic problem of float32 rows, checked once and outside every clock."""
-    n, d = request.param
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((n, d), dtype=np.float32)
-    z = X @ (rng.standard_normal(d) / np.sqrt(d)).astype(np.float32)
-    y = np.where(z + rng.standard_normal(n) > 0, 1.0, -1.0).astype(np.float32)
-    return fl.Problem(X, y, loss="logistic", l2=1e-4)
+    return problems.logistic(request.param, small=SMALL)
+
+
+@pytest.fixture
+def timed(benchmark):
+    """Call timed(function, n, unit, **extra): times calls, and says what one of their n units took."""
+
+    def run(function, n, unit, *, rounds=ROUNDS, limit_ns=None, **extra):
+        benchmark.pedantic(function, rounds=rounds, warmup_rounds=rounds > 1)
+        if benchmark.stats is None:  # --benchmark-disable: it has run once
+            return
+        stats = benchmark.stats.stats
+        least, middle = 1e9 * stats.min / n, 1e9 * stats.median / n
+        fraction = {} if limit_ns is None else {"fraction_of_limit": limit_ns / least}
+        benchmark.extra_info.update(fraction | {f"ns_a_{unit}_min": least, f"ns_a_{unit}_median": middle} | extra)
+
+    return run
+
+
+@pytest.fixture
+def timed_pass(benchmark, timed):
+    """Call timed_pass(problem, **options of Run): checks the bits, then times whole passes from the same state."""
+
+    def run(problem, *, group="local SGD", **options):
+        try:
+            work = Pass(problem, **options).check()
+        except ValueError as error:
+            if "sampling" in str(error) or "layout" in str(error):
+                pytest.skip(f"this version cannot: {error}")
+            raise
+        run = work.run
+        benchmark.group = f"{group}, {problem!r}"
+        timed(
+            work.seconds,
+            work.n_gradients,
+            "gradient",
+            limit_ns=limit_ns(problem, run.trace.n_threads, run.batch_size),
+            n_workers=run.n_workers,
+            n_threads=run.trace.n_threads,
+            schedule=repr(run.schedule),
+            n_rounds=work.n_rounds,
+            n_bytes=work.n_rounds * allreduce_bytes(run.n_workers, problem.n_params, problem.dtype.itemsize),
+        )
+        if benchmark.stats is not None:
+            benchmark.extra_info["gradients_per_s"] = 1e9 / benchmark.extra_info["ns_a_gradient_min"]
+        return work
+
+    return run
+
+
+_streams: dict[tuple[int, int], float] = {}
+
+
+def limit_ns(problem, n_threads, batch_size=1):
+    """Return the nanoseconds a gradient cannot go under: reading its row, or its arithmetic; nan without a compiler.
+
+    The row at the rate at which n_threads threads read these rows; the arithmetic at the rate of the vectors that
+    the kernels use on as many cores.
+    """
+    try:
+        key = (id(problem), n_threads)
+        if key not in _streams:
+            _streams[key] = limits.read_s(problem.X, n_threads, best_of=10)
+        row_s = _streams[key] / problem.n_samples * (1 + 1 / problem.n_features)
+        flops = problem.n_features * limits.flops_a_feature(batch_size)
+        arithmetic_s = flops / (peak() * n_threads) * problem.dtype.itemsize / 4
+    except Missing:
+        return float("nan")
+    return 1e9 * max(row_s, arithmetic_s)
+
+
+def peak():
+    """Return the float32 operations a second of one core with the kernels' vectors."""
+    if "peak" not in _peaks:
+        _peaks["peak"] = limits.peak_flops(limits.VECTOR_BYTES.get(fl._kernels.isa(), 16))
+    return _peaks["peak"]
+
+
+_peaks: dict[str, float] = {}
+
+
+def excess(problem, w):
+    """Return how far F(w) is above the optimum."""
+    return float(problem.objective(w) - problem.objective(problem.optimum()))
+
+
+@pytest.fixture(scope="session")
+def iterates():
+    return lambda problem, m: np.random.default_rng(1).standard_normal((m, problem.n_params)) / 10
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Show what pytest-benchmark's table has no column for: first of all the fraction of the limit."""
+    session = getattr(config, "_benchmarksession", None)
+    rows = [bench for bench in getattr(session, "benchmarks", ()) if bench.extra_info]
+    if not rows or session.disabled:
+        return
+    terminalreporter.section(f"of the limit; min and median of what one takes (size {SIZE})")
+    for bench in rows:
+        info = bench.extra_info
+        fraction = info.get("fraction_of_limit", info.get("fraction_of_promise"))
+        unit = next((key[5:-4] for key in info if key.startswith("ns_a_") and key.endswith("_min")), None)
+        times = (
+            ""
+            if unit is None
+            else f"{info[f'ns_a_{unit}_min']:12.2f} {info[f'ns_a_{unit}_median']:12.2f} ns a {unit}"
+        )
+        reached = f"  excess {info['excess']:.2e}" if "excess" in info else ""
+        shown = "     -" if fraction is None else f"{fraction:6.2f}"
+        terminalreporter.write_line(f"{shown} {times}  {bench.name}{reached}")

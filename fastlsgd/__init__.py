@@ -17,6 +17,7 @@ A map of the package, in the order to read it:
     theory       constants of a problem        baselines    what local SGD must be compared with
     experiments  methods x steps x replicates  datasets     real data from package registries
     estimators   for scikit-learn's users      report, verdict, plots, cli   what people look at
+    benchmarks   limits, ratios promised
 """
 
 from importlib import import_module as _import_module

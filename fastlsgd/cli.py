@@ -1,4 +1,4 @@
-"""The command line: ``fastlsgd tradeoff``, ``fastlsgd data``, ``fastlsgd info``.
+"""The command line: ``fastlsgd tradeoff``, ``fastlsgd bench``, ``fastlsgd data``, ``fastlsgd info``.
 
 What a user got wrong is one line on stderr and exit code 2; ``--debug`` (or FASTLSGD_DEBUG=1) shows the
 traceback. Ctrl-C ends with 130.
@@ -61,6 +61,11 @@ TRADEOFF = (
     "How a file is read: of csv and parquet, text columns become one 0/1 column a level but the first (one-hot), "
     "numeric columns (of npy too) are standardised on the training part. npz and svmlight are taken as they are. A "
     "fifth of the rows, at random, is kept for the test."
+)
+BENCH_EXAMPLES = (
+    "fastlsgd bench",
+    "fastlsgd bench --quick stream period",
+    "fastlsgd bench dense batch --rounds 9 --json speeds.json",
 )
 EXTRAS = {
     "cli": ("typer", "rich", "pandas", "pyarrow"),
@@ -540,6 +545,64 @@ def _report_interrupt(interrupt: KeyboardInterrupt, watch: _Watch, prefix: Path 
         _write_table(partial, prefix, watch)
 
 
+# ---- fastlsgd bench ----
+
+
+def bench(
+    rows: Annotated[
+        list[str] | None, typer.Argument(help="Rows whose name contains one of these words; default: all.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small data and two rounds: shows that all works, and no speed.")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="How often the sides of a ratio take turns.")] = 5,
+    names: Annotated[bool, typer.Option("--list", help="Only list the names of the rows.")] = False,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", metavar="PATH", help="Also write every figure there.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a target is not met.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Measure what the package promises, as ratios to this machine's limits and to scikit-learn, met or not met."""
+    from .benchmarks import machine, report, targets
+
+    if json_path is not None and not json_path.absolute().parent.is_dir():
+        raise ValueError(f"--json: there is no folder {json_path.absolute().parent}; make it first")
+    chosen = targets.select(rows or ())
+    console = _stdout()
+    if names:
+        for target in chosen:
+            console.print(f"{target.name:<24}{target.what}", markup=False, soft_wrap=True)
+        return
+    facts = machine.facts()
+    watch = _Watch(quiet=False)
+    _interrupt.say = watch.say
+    benchmark = targets.Benchmark(chosen, n_rounds=2 if quick else rounds, small=quick, say=watch.say)
+    try:
+        with watch:
+            benchmark.run()
+        _interrupt.check()
+    except KeyboardInterrupt:
+        _interrupt.told = True
+        watch.console.print(
+            f"fastlsgd: interrupted after {len(benchmark.done())} of {len(chosen)} rows", markup=False
+        )
+    for name, words in facts.items():
+        console.print(f"{name:<22}{words}", markup=False, soft_wrap=True)
+    outcomes = benchmark.done()
+    console.print(report.table(outcomes))
+    if quick:
+        console.print("Small data lie in the caches: these ratios say that all works, not how fast.", markup=False)
+    console.print(report.sentence(outcomes), markup=False, style="bold")
+    if json_path is not None:
+        about = {"facts": facts, "quick": quick, "rows": [outcome.to_dict() for outcome in outcomes]}
+        json_path.write_text(json.dumps(_for_json(about), indent=1, allow_nan=False) + "\n")
+    if _interrupt.asked:
+        raise typer.Exit(130)
+    if strict and any(outcome.verdict == "not met" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
 # ---- fastlsgd data, fastlsgd info ----
 
 
@@ -674,6 +737,7 @@ def _build() -> Any:
             typer.echo(context.get_help())
 
     built.command(help=TRADEOFF, epilog="Examples:\n\n" + "\n\n".join(EXAMPLES))(tradeoff)
+    built.command(epilog="Examples:\n\n" + "\n\n".join(BENCH_EXAMPLES))(bench)
     built.command(epilog="Examples:\n\nfastlsgd data\n\nfastlsgd data diamonds")(data)
     built.command(epilog="Example:\n\nfastlsgd info")(info)
     return built

@@ -26,11 +26,23 @@ ALLOWED = {
     "arguments": LEAVES | {"data", "problem"},
     "solver": LEAVES | {"arguments", "team", "data", "problem", "state", "trace", "backends"},
 }
-ABOVE = {"cli_schedules", "theory", "baselines", "experiments", "estimators", "verdict", "report", "plots", "cli"}
+ABOVE = {
+    "benchmarks",
+    "cli_schedules",
+    "theory",
+    "baselines",
+    "experiments",
+    "estimators",
+    "verdict",
+    "report",
+    "plots",
+    "cli",
+}
 ALLOWED["theory"] = set(ALLOWED["solver"]) | {"_kernels"}
 ALLOWED["baselines"] = set(ALLOWED["theory"]) | {"solver"}
 ALLOWED["experiments"] = ALLOWED["baselines"] | {"theory", "baselines"}
 ALLOWED["estimators"] = ALLOWED["experiments"]
+ALLOWED["benchmarks"] = ALLOWED["baselines"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
 ALLOWED["verdict"] = ALLOWED["plots"] = ALLOWED["report"] | {"report"}
 ALLOWED["cli_schedules"] = {"schedules"}
@@ -80,8 +92,8 @@ def test_a_room_imports_only_what_is_below_it(path, room):
 
 @pytest.mark.parametrize(
     ("library", "only_in"),
-    [("sklearn", {"estimators", "datasets", "cli"}), ("mpi4py", {"backends"}), ("matplotlib", {"plots"}),
-     ("typer", {"cli"}), ("numba", {"losses", "cli"})],
+    [("sklearn", {"estimators", "datasets", "benchmarks", "cli"}), ("mpi4py", {"backends"}),
+     ("matplotlib", {"plots"}), ("typer", {"cli"}), ("numba", {"losses", "cli"})],
 )  # fmt: skip
 def test_a_library_is_imported_in_its_room_only(library, only_in):
     for path in PACKAGE.rglob("*.py"):

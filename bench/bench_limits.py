@@ -1,0 +1,47 @@
+"""What the machine can do at best: the denominators of all other benchmarks. Each loop checks its own result."""
+
+import numpy as np
+import pytest
+
+from fastlsgd.benchmarks import limits
+from fastlsgd.benchmarks.compiled import Missing
+
+
+def or_skip(function, *arguments, **options):
+    try:
+        return function(*arguments, **options)
+    except Missing as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("mib", [0.03125, 0.5, 8, 256])
+def bench_read_stream(benchmark, timed, small, mib, n_threads):
+    words = np.arange(int((min(mib, 8) if small else mib) * (1 << 20)) // 8, dtype=np.uint64)
+    total = limits.words_sum(words)
+    repeats = max(1, (1 << 22) // words.nbytes)
+    or_skip(limits.read_s, words, n_threads, total=total)
+    timed(lambda: limits.read_s(words, n_threads, repeats=repeats, best_of=1, total=total),
+          repeats * words.nbytes, "byte", n_threads=n_threads, n_bytes=words.nbytes)  # fmt: skip
+    benchmark.extra_info["gb_s"] = words.nbytes / limits.read_s(words, n_threads, repeats=repeats, total=total) / 1e9
+
+
+def bench_barrier(benchmark, timed):
+    or_skip(limits.barrier_s, 200, best_of=2)
+    timed(lambda: limits.barrier_s(20_000, best_of=1), 20_000, "barrier", n_threads=2)
+    benchmark.extra_info["ns"] = 1e9 * limits.barrier_s()
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("v_bytes", [16, 32])
+def bench_latency_chain(benchmark, timed, v_bytes, width):
+    or_skip(limits.chain_s, v_bytes, width, best_of=1)
+    timed(lambda: limits.chain_s(v_bytes, width, best_of=1), 20_000 * width, "step", n_workers=width)
+    benchmark.extra_info["ns"] = 1e9 * limits.chain_s(v_bytes, width)
+
+
+@pytest.mark.parametrize("v_bytes", [16, 32, 64])
+def bench_arithmetic_peak(benchmark, timed, v_bytes):
+    or_skip(limits.peak_flops, v_bytes, best_of=1)
+    timed(lambda: limits.peak_flops(v_bytes, best_of=1), 200_000 * 28 * v_bytes // 4, "operation")
+    benchmark.extra_info["gflop_s"] = limits.peak_flops(v_bytes) / 1e9

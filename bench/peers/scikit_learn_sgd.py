@@ -1,0 +1,11 @@
+"""scikit-learn's SGDClassifier(average=True), its defaults: it draws a random order inside its clock."""
+
+from fastlsgd.benchmarks.peers import ScikitLearnSGD
+
+NEEDS = "sklearn"
+SAME_ARITHMETIC = True
+
+
+def prepare(problem):
+    peer = ScikitLearnSGD(problem, shuffle=True)
+    return lambda: (peer.seconds(), peer.w_bar)[1]

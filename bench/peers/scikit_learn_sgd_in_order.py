@@ -1,0 +1,11 @@
+"""The same with shuffle=False: rows in the order in which they lie, as our packed rows are read."""
+
+from fastlsgd.benchmarks.peers import ScikitLearnSGD
+
+NEEDS = "sklearn"
+SAME_ARITHMETIC = True
+
+
+def prepare(problem):
+    peer = ScikitLearnSGD(problem)
+    return lambda: (peer.seconds(), peer.w_bar)[1]

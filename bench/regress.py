@@ -1,0 +1,192 @@
+"""Did a commit make the kernels slower? Two commits, built side by side, run in turns on one machine.
+
+    python -m bench.regress BASE HEAD [--rounds N] [--small]
+
+Each commit is built from a worktree into a temporary folder and gets a process of its own, which times a fixed
+set of kernels whenever it is told to. The two take turns kernel by kernel, so that the load hits both. Minima are
+compared, as other processes can only add time; a kernel is slower only if it is so by more than RELATIVE and by
+more than ABSOLUTE_NS a gradient. Exits with 1 if one is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+RELATIVE, ABSOLUTE_NS = 0.10, 2.0
+ROOT = Path(__file__).parents[1]
+
+# What runs in each commit's process: it may use only names that both commits have, so it stands alone.
+WORKER = """
+import json, sys, time
+import numpy as np
+import fastlsgd as fl
+
+small = sys.argv[1] == "small"
+CASES = {
+    f"d={d} P={P} on {threads}, period {period}, batch {batch}, {dtype}": (d, P, threads, period, batch, dtype)
+    for d, P, threads, period, batch, dtype in [
+        (20, 2, 1, 256, 1, "float32"), (20, 8, 1, 256, 1, "float32"), (20, 2, 2, 16, 1, "float32"),
+        (100, 2, 1, 256, 1, "float32"), (100, 8, 2, 256, 1, "float32"), (100, 2, 1, 256, 32, "float32"),
+        (100, 2, 1, 256, 1, "float64"), (1000, 2, 1, 256, 1, "float32"), (100, 2, 2, 1, 1, "float32"),
+    ]
+}
+runs = {}
+
+def prepare(name):
+    d, P, threads, period, batch, dtype = CASES[name]
+    n = (400_000 if small else 8_000_000) // d
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d)).astype(dtype)
+    y = np.where(X[:, 0] + rng.standard_normal(n) > 0, 1, -1).astype(dtype)
+    problem = fl.Problem(X, y, loss="logistic", l2=1e-4)
+    run = fl.Run(problem, n_workers=P, n_threads=threads, schedule=fl.FixedPeriod(period), batch_size=batch,
+                 layout="packed", record=0, step_size=fl.Constant(1.0 / d), n_steps=n // (P * batch))
+    start = run.state.copy()
+    run.advance()
+    assert problem.objective(run.w) < problem.objective(np.zeros(d))
+    return run, start, run.t * P * batch
+
+sys.stdout.write(json.dumps([fl.__file__, list(CASES)]) + "\\n"); sys.stdout.flush()
+for line in sys.stdin:
+    name = json.loads(line)
+    if name not in runs:
+        runs.clear()
+        runs[name] = prepare(name)
+    run, start, n_gradients = runs[name]
+    best = float("inf")
+    for _ in range(5):
+        run.state.restore(start)
+        begin = time.perf_counter()
+        run.advance()
+        best = min(best, time.perf_counter() - begin)
+    sys.stdout.write(json.dumps(1e9 * best / n_gradients) + "\\n"); sys.stdout.flush()
+"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Nanoseconds a gradient of one kernel in both commits."""
+
+    kernel: str
+    base_ns: float
+    head_ns: float
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether both limits are passed: a share alone is noise where steps are short, nanoseconds where long."""
+        return self.head_ns > self.base_ns * (1.0 + RELATIVE) and self.head_ns > self.base_ns + ABSOLUTE_NS
+
+    def __str__(self) -> str:
+        word = "SLOWER" if self.is_slower else ""
+        share = self.head_ns / self.base_ns - 1.0
+        return f"{self.kernel:<48} {self.base_ns:9.2f} {self.head_ns:9.2f} {share:+7.1%}  {word}"
+
+
+class Commit:
+    """A commit's own process, which times the kernels it is asked for."""
+
+    def __init__(self, folder: Path, small: bool) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WORKER, "small" if small else "full"],
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self.kernels: list[str]
+        package, self.kernels = self._answer()
+        if not Path(package).is_relative_to(folder):
+            raise RuntimeError(f"the process was to import fastlsgd from {folder}, and took {package}")
+
+    def time(self, kernel: str) -> float:
+        """Return the nanoseconds a gradient of this kernel, the best of a few repeats."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(kernel) + "\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self):
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("a commit's process ended; what it said stands above")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def built(commit: str, where: Path):
+    """Build the commit from a worktree of its own; yield the folder it is installed in; remove both at the end."""
+    worktree, installed = where / "worktree", where / "installed"
+    _run("git", "-C", str(ROOT), "worktree", "add", "--detach", str(worktree), commit)
+    try:
+        _run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(installed), str(worktree))
+        yield installed
+    finally:
+        _run("git", "-C", str(ROOT), "worktree", "remove", "--force", str(worktree))
+
+
+def _run(*command: str, cwd: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
+
+
+def measure(base: Commit, head: Commit, n_rounds: int) -> list[Change]:
+    """Time every kernel n_rounds times in each commit, in turns, and the order turned round each time.
+
+    What looks slower is measured three times as often again before it is believed: minima only fall.
+    """
+    changes = []
+    for kernel in base.kernels:
+        if kernel in head.kernels:
+            times: tuple[list[float], list[float]] = ([], [])
+            for number in range(4 * n_rounds):
+                if number >= n_rounds and not _change(kernel, times).is_slower:
+                    break
+                for which in (0, 1) if number % 2 == 0 else (1, 0):
+                    times[which].append((base, head)[which].time(kernel))
+            changes.append(_change(kernel, times))
+    return changes
+
+
+def _change(kernel: str, times: tuple[list[float], list[float]]) -> Change:
+    return Change(kernel, min(times[0]), min(times[1]))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build, measure, show; return 1 if a kernel became slower."""
+    parser = argparse.ArgumentParser(prog="python -m bench.regress", description=__doc__.splitlines()[0])
+    parser.add_argument("base", help="the commit to compare with")
+    parser.add_argument("head", nargs="?", default="HEAD", help="the commit in question (default: HEAD)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="small data: for trying it out")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="fastlsgd-") as folder, ExitStack() as stack:
+        commits = []
+        for name in ("base", "head"):
+            where = stack.enter_context(built(getattr(options, name), Path(folder) / name))
+            commits.append(Commit(where, options.small))
+            stack.callback(commits[-1].close)
+        changes = measure(*commits, options.rounds)
+    sys.stdout.write(f"{'nanoseconds a gradient':<48} {options.base[:9]:>9} {options.head[:9]:>9}\n")
+    sys.stdout.writelines(f"{change}\n" for change in changes)
+    slower = [change for change in changes if change.is_slower]
+    sys.stdout.write(
+        f"{len(slower)} of {len(changes)} kernels slower by more than {RELATIVE:.0%} and {ABSOLUTE_NS:g} ns\n"
+    )
+    return 1 if slower else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

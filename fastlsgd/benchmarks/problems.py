@@ -1,0 +1,42 @@
+"""The data of the benchmarks: drawn by a seed, float32 unless said, checked once and outside every clock."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from ..problem import Problem
+from ..stepsizes import Constant
+
+# Rows by features: about 80 MB and 200 MB of float32, more than caches hold; and small, to see that all works.
+FULL = {20: 1_000_000, 32: 600_000, 100: 200_000, 1_000: 50_000}
+SMALL = {20: 8_000, 32: 8_000, 100: 8_000, 1_000: 1_600}
+
+
+@lru_cache(maxsize=2)
+def logistic(n_features: int, *, small: bool = False, dtype: str = "float32", loss: str = "logistic") -> Problem:
+    """Return a problem whose labels are noisy signs of a linear function (``loss="squared"``: fits the same labels).
+
+    Its rows are those of ``FULL``, or of ``SMALL``. The last two problems are kept.
+    """
+    n = (SMALL if small else FULL)[n_features]
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, n_features), dtype=np.float32)
+    z = X @ (rng.standard_normal(n_features) / np.sqrt(n_features)).astype(np.float32)
+    y = np.where(z + rng.standard_normal(n) > 0, 1.0, -1.0)
+    return Problem(X.astype(dtype, copy=False), y.astype(dtype), loss=loss, l2=1e-4)
+
+
+def step(problem: Problem) -> Constant:
+    """Return the constant step of every side: well inside what is stable, the rows having unit entries."""
+    return Constant((2.0 if problem.loss.name == "logistic" else 0.5) / problem.n_features)
+
+
+def check_learned(problem: Problem, w: np.ndarray) -> None:
+    """Raise unless w, after one pass, has come a tenth of the way to the optimum (a fiftieth where rows are few)."""
+    start, best = problem.objective(np.zeros(problem.n_params)), problem.objective(problem.optimum())
+    share = 0.1 if problem.n_samples > problem.n_features * 40 else 0.02
+    reached = problem.objective(w)
+    if not reached < start - share * (start - best):
+        raise RuntimeError(f"what was to be timed learned nothing: F = {reached:g}, at the start {start:g}")
