@@ -182,6 +182,12 @@ def test_memory_stays_within_what_is_promised(layout):
         assert growth.grown > growth.data / 2
 
 
+def test_a_failing_process_is_no_reason_to_skip():
+    if Path("/proc/self/clear_refs").exists():
+        with pytest.raises(RuntimeError, match="failed"):
+            memory.measure("view", 64, 0)
+
+
 # ---- targets ----
 
 
