@@ -13,13 +13,15 @@ A map of the package, in the order to read it:
     schedules    when to average               trace        what happened: the communication ledger
     stepsizes    how far to step               averages     which mean over the steps w_bar is
     losses       what one sample costs         data         rows dealt to workers; checks of arrays
-    team         helper threads                backends     who runs the steps
+    team         helper threads                cores        how many of them, and why
+    backends     who runs the steps
     theory       constants of a problem        baselines    what local SGD must be compared with
     experiments  methods x steps x replicates  datasets     real data from package registries
     estimators   for scikit-learn's users      report, verdict, plots, cli   what people look at
     benchmarks   limits, ratios promised
 """
 
+from . import ctrl_c as _ctrl_c  # noqa: F401, I001  - first: it looks after the imports below
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 

@@ -34,9 +34,6 @@ try:
     from typer.core import TyperGroup
 except ImportError as error:  # main() says what to install
     _missing: ImportError | None = error
-except KeyboardInterrupt:  # before main() could see to it
-    sys.stderr.write("fastlsgd: interrupted\n")
-    raise SystemExit(130) from None
 else:
     _missing = None
 
@@ -645,11 +642,11 @@ def _stays_sparse(name: str) -> bool:
 
 
 def info() -> None:
-    """Show the version, the instruction sets, cores and threads, and which extras are installed."""
+    """Show the version, the instruction sets, cores, threads and what decides them, caches, and the extras."""
     import platform
     from importlib import metadata
 
-    from . import _kernels, team
+    from . import _kernels, cores
 
     def version(module: str) -> str:
         try:
@@ -657,13 +654,15 @@ def info() -> None:
         except metadata.PackageNotFoundError:
             return ""
 
-    forced = os.environ.get("FASTLSGD_NUM_THREADS")
+    quota = cores.group_quota()
     lines = {
         "fastlsgd": __version__,
         "python": f"{platform.python_version()} on {platform.machine()}, {platform.system()}",
         "instruction sets": f"{', '.join(_kernels.isas())}; in use: {_kernels.isa()} (FASTLSGD_ISA forces one)",
-        "cores available": str(team.available_cores()),
-        "threads of 8 workers": f"{team.resolve_threads(None, 8)} (FASTLSGD_NUM_THREADS is {forced or 'not set'})",
+        "cores available": f"{cores.available_cores()} (affinity: {cores.affinity()}, quota of the control groups: "
+        f"{'none' if quota is None else f'{quota:g}'})",
+        "threads of 8 workers": f"{cores.resolve_threads(None, 8)} ({cores.deciding()})",
+        "caches of a core": ", ".join(cores.caches()) or "unknown",
     }
     lines |= {module: version(module) or "not installed" for module in ("numpy", "scipy", "numba", "threadpoolctl")}
     for extra, modules in EXTRAS.items():

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _kernels
+from .cores import resolve_threads
 from .data import check_column, check_rows, is_memory_mapped, whole_rows
 from .losses import Loss
-from .team import resolve_threads, run_pass
+from .team import run_pass
 
 Vector = npt.NDArray[np.float64]
 
@@ -89,12 +90,26 @@ class Problem:
             raise ValueError(f"l2 must be a finite number >= 0, got {l2!r}")
         self.l2 = float(l2)
         self.fit_intercept = bool(fit_intercept)
-        self._rows = whole_rows(self.X, self.y, self.sample_weight, intercept=self.fit_intercept)
         self._norms: RowNorms | None = None
         self._optimum: Vector | None = None
         self._fingerprint = ""
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self._rows = whole_rows(self.X, self.y, self.sample_weight, intercept=self.fit_intercept)
         if not is_memory_mapped(self.X):
             self.row_norms()
+
+    def __getstate__(self) -> dict[str, Any]:
+        entries = self.__dict__ | {"X": np.asarray(self.X)}  # a mapped file is pickled as what it holds
+        del entries["_rows"]
+        return entries
+
+    def __setstate__(self, entries: dict[str, Any]) -> None:
+        self.__dict__.update(entries)
+        if self._optimum is not None:
+            self._optimum.setflags(write=False)
+        self._lay_out()
 
     @property
     def n_samples(self) -> int:

@@ -8,6 +8,7 @@ same step; cutting changes no bit.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import logging
@@ -15,7 +16,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,15 +24,18 @@ import numpy.typing as npt
 from . import arguments
 from .averages import Average
 from .backends.threads import Threads
+from .cores import resolve_threads, threads_given
 from .data import is_memory_mapped, lay_out
 from .problem import Problem
 from .schedules import FixedPeriod, Schedule
 from .state import CheckpointError, Pending, State
 from .stepsizes import StepSize
-from .team import resolve_threads
 from .trace import Record, Trace, allreduce_bytes
 
 log = logging.getLogger("fastlsgd")
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 SLICE_S = 0.05
 MAX_SLICE_STEPS = 1 << 18
@@ -55,6 +59,10 @@ class Diverged(ArithmeticError):  # noqa: N818 - named for what happened
         super().__init__(message)
         self.t, self.worker, self.eta, self.state = t, worker, eta, state
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        made_with: dict[str, Any] = {"t": self.t, "worker": self.worker, "eta": self.eta, "state": self.state}
+        return functools.partial(type(self), **made_with), self.args
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during ``local_sgd``; ``result`` is the result so far, ``result.state`` goes on from there."""
@@ -62,6 +70,9 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result: Result) -> None:
         super().__init__(f"interrupted at t={result.state.t}; .result is the result so far")
         self.result = result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.result,)
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,14 +164,16 @@ class Run:
         self.average = Average.parse(average, self.n_steps)
         self.weights = arguments.averaging_weights(weights, self.n_workers, problem.n_samples)
         self.step_size = arguments.resolve_step_size(step_size, problem, self.batch_size, self.n_steps)
-        self.schedule = arguments.bound_schedule(
-            FixedPeriod(16) if schedule is None else schedule, problem, self.step_size, self.n_workers, self.n_steps
-        )
+        # None, or what the schedule's own questions to the problem may use too.
+        self._n_threads = n_threads
+        n_threads = resolve_threads(n_threads, self.n_workers)
+        schedule = FixedPeriod(16) if schedule is None else schedule
+        with threads_given(self._n_threads):
+            self.schedule = arguments.bound_schedule(schedule, problem, self.step_size, self.n_workers, self.n_steps)
         self._record_at = arguments.record_steps(record, self.n_steps)
         self.max_time_s = arguments.seconds("max_time_s", max_time_s)
         self.callback = arguments.function_of_a_record(callback)
         self.checkpoint = arguments.path_to_write("checkpoint", checkpoint)
-        n_threads = resolve_threads(n_threads, self.n_workers)
 
         if layout == "packed":
             problem.row_norms()  # a mapped file is searched for NaN before it is copied
@@ -338,10 +351,12 @@ class Run:
     def _ask_schedule(self) -> None:
         state = self.state
         objectives = state.pending.objectives
-        if getattr(self.schedule, "needs_objective", False):
-            objectives = (*objectives, float(self.problem.objective(self.w)))
-        view = _View(self.n_workers, self.n_steps, state.t, state.n_rounds, self._eta, objectives)
-        lengths = arguments.round_lengths(self.schedule.next_periods(view), self.schedule, self.n_steps - state.t)
+        with threads_given(self._n_threads):
+            if getattr(self.schedule, "needs_objective", False):
+                objectives = (*objectives, float(self.problem.objective(self.w)))
+            view = _View(self.n_workers, self.n_steps, state.t, state.n_rounds, self._eta, objectives)
+            answer = self.schedule.next_periods(view)
+        lengths = arguments.round_lengths(answer, self.schedule, self.n_steps - state.t)
         state.pending = Pending(lengths, state.n_rounds, state.t, objectives)
 
     def _eta(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -390,6 +405,14 @@ class Run:
     def _raise_diverged(self, eta: npt.NDArray[np.float64], alpha: npt.NDArray[np.float64] | None) -> None:
         """Find the first step and worker by halving the slice: cutting changes no bit."""
         state, before = self.state, self._before.copy()
+        foreign = np.argwhere(~np.isfinite(before.W))
+        if len(foreign):
+            state.restore(before)
+            k, j = foreign[0]
+            raise ValueError(
+                f"W must be finite when a run goes on, got {before.W[k, j]} for worker {k}, coordinate {j} at "
+                f"t={before.t}; no step made that: see what was written to run.W"
+            )
         good, worker, n = before, -1, len(eta)
         try:
             while n > 0 and (worker < 0 or n > 1):
@@ -463,10 +486,28 @@ class Run:
             "dtype": self.problem.dtype.name,
         }
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "a Run holds threads and compiled objects and cannot be pickled or copied; keep its run.state "
+            "(state.save(path) for a file) and go on with Run(problem, ..., state=state)"
+        )
+
     def __repr__(self) -> str:
         return f"Run({self.schedule!r}, t={self.t} of {self.n_steps}, n_rounds={self.n_rounds})"
 
 
+def _taking_what(maker: Callable[Given, Any]) -> Callable[[Callable[..., Answer]], Callable[Given, Answer]]:
+    """Give a function the signature of maker, for type checkers, editors and help(): the options stand once."""
+
+    def signed(function: Callable[..., Answer]) -> Callable[Given, Answer]:
+        returned = inspect.signature(function).return_annotation
+        function.__signature__ = inspect.signature(maker).replace(return_annotation=returned)  # type: ignore[attr-defined]
+        return function
+
+    return signed
+
+
+@_taking_what(Run)
 def local_sgd(problem: Problem, **options: Any) -> Result:
     """Minimise the problem by local SGD with n_workers workers; return Result(w, w_bar, trace, state).
 
@@ -549,10 +590,6 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
         run.save_checkpoint()
         raise Interrupted(run.result()) from None
     return run.result()
-
-
-# What help() and editors show: the options stand once, in Run.
-local_sgd.__signature__ = inspect.signature(Run).replace(return_annotation=Result)  # type: ignore[attr-defined]
 
 
 def _refuse_foreign(state: Any, config: dict[str, Any], problem: Problem) -> None:

@@ -129,6 +129,15 @@ class State:
         other.padded_sum = other.padded_sum64 if self.padded_sum is self.padded_sum64 else _copied(self.padded_sum)
         return other
 
+    def __getstate__(self) -> dict[str, Any]:
+        # As in a file: the data by its hash.
+        return self.__dict__ | {"data": _Known(self.fingerprint)}
+
+    def __setstate__(self, entries: dict[str, Any]) -> None:
+        self.__dict__.update(entries)
+        # Kernels need the alignment that pickling does not keep.
+        self.__dict__.update(self.copy().__dict__)
+
     def restore(self, other: State) -> None:
         """Take over another state's numbers in place: addresses that kernels hold stay valid."""
         self.padded_W[...] = other.padded_W

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -516,14 +517,41 @@ def test_ctrl_c_while_loading_is_never_lost(body, csv):
     assert os.listdir() == [csv]
 
 
-def test_ctrl_c_while_the_command_line_is_imported_is_one_line():
-    code = (
+@pytest.mark.parametrize("module", ["numpy", "fastlsgd.solver", "fastlsgd.cli", "typer", "rich.table"])
+@pytest.mark.parametrize("way", ["script", "module"])
+def test_ctrl_c_while_the_command_line_is_imported_is_one_line(module, way, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\nclass Finder:\n    def find_spec(self, name, *_):\n"
-        "        if name == 'typer':\n            os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Finder())\nfrom fastlsgd.cli import main\nmain()"
+        f"        if name == {module!r}:\n            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    script = tmp_path / "fastlsgd"  # as pip writes it
+    script.write_text("import sys\nfrom fastlsgd.cli import main\nsys.exit(main())\n")
+    paths = [str(tmp_path), str(Path(fl.__file__).parent.parent)]
+    done = subprocess.run(
+        [sys.executable, *(["-m", "fastlsgd"] if way == "module" else [str(script)]), "info"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "fastlsgd: interrupted\n")
+
+
+def test_a_program_that_imports_the_package_keeps_its_own_ctrl_c():
+    code = (
+        "import signal\nbefore = signal.getsignal(signal.SIGINT)\nimport fastlsgd, fastlsgd.cli\n"
+        "assert signal.getsignal(signal.SIGINT) is before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_shell_that_has_ctrl_c_ignored_keeps_it_ignored():
+    code = (
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nsys.argv[0] = 'fastlsgd'\n"
+        "import fastlsgd\nassert signal.getsignal(signal.SIGINT) is signal.SIG_IGN"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_ctrl_c_before_the_job_begins_is_one_line(csv):

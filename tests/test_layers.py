@@ -15,16 +15,18 @@ PACKAGE = Path(fastlsgd.__file__).parent
 # Room -> the rooms it may import at module level or inside functions.
 LEAVES = {"losses", "stepsizes", "schedules", "averages", "network"}
 ALLOWED = {
+    "ctrl_c": set(),
+    "cores": {"_kernels"},
     "team": {"_kernels"},
     **{leaf: {"_kernels"} for leaf in LEAVES},
     "datasets": set(),
     "data": {"_kernels", "team"},
-    "problem": {"_kernels", "team", "data", "losses"},
+    "problem": {"_kernels", "cores", "team", "data", "losses"},
     "state": {"_kernels"},
     "trace": {"problem"},
     "backends": {"_kernels", "team", "problem", "state"},
     "arguments": LEAVES | {"data", "problem"},
-    "solver": LEAVES | {"arguments", "team", "data", "problem", "state", "trace", "backends"},
+    "solver": LEAVES | {"arguments", "cores", "data", "problem", "state", "trace", "backends"},
 }
 ABOVE = {
     "benchmarks",
@@ -93,7 +95,7 @@ def test_a_room_imports_only_what_is_below_it(path, room):
 @pytest.mark.parametrize(
     ("library", "only_in"),
     [("sklearn", {"estimators", "datasets", "benchmarks", "cli"}), ("mpi4py", {"backends"}),
-     ("matplotlib", {"plots"}), ("typer", {"cli"}), ("numba", {"losses", "cli"})],
+     ("matplotlib", {"plots"}), ("typer", {"cli"}), ("numba", {"losses", "cli"}), ("pickle", set())],
 )  # fmt: skip
 def test_a_library_is_imported_in_its_room_only(library, only_in):
     for path in PACKAGE.rglob("*.py"):

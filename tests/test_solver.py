@@ -1,7 +1,5 @@
 """The loop: the ledger, limits, interrupts, divergence, and what each wrong argument is told."""
 
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +11,6 @@ import pytest
 from conftest import make_data
 
 import fastlsgd as fl
-from fastlsgd import team
 
 
 @pytest.fixture
@@ -479,59 +476,3 @@ def test_a_logistic_objective_on_separable_data_has_no_optimum():
     X = np.array([[1.0], [-1.0]])
     with pytest.raises(ValueError, match=r"separable data has none unless l2 > 0"):
         fl.Problem(X, np.array([1.0, -1.0]), loss="logistic").optimum()
-
-
-# ---- helpers ----
-
-
-def test_a_forked_child_runs_with_the_same_bits(problem):
-    expected = fl.local_sgd(problem, **options(n_threads=2)).w.tobytes()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            code = 0 if fl.local_sgd(problem, **options(n_threads=2)).w.tobytes() == expected else 2
-        finally:
-            os._exit(code)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            assert os.waitstatus_to_exitcode(status) == 0
-            return
-        time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    pytest.fail("the forked child hangs")
-
-
-def test_threads_follow_the_environment_and_never_exceed_the_workers(problem, monkeypatch):
-    monkeypatch.setenv("FASTLSGD_NUM_THREADS", "3")
-    assert fl.local_sgd(problem, **options()).trace.n_threads == 3
-    assert fl.local_sgd(problem, **options(n_workers=2)).trace.n_threads == 2
-    assert fl.local_sgd(problem, **options(n_threads=1)).trace.n_threads == 1
-    monkeypatch.setenv("FASTLSGD_NUM_THREADS", "many")
-    with pytest.raises(ValueError, match="FASTLSGD_NUM_THREADS must be an int >= 1, got 'many'"):
-        fl.local_sgd(problem, **options())
-
-
-def test_threadpoolctl_sees_and_limits_the_threads(problem):
-    import threadpoolctl
-
-    ours = [lib for lib in threadpoolctl.threadpool_info() if lib["internal_api"] == "fastlsgd"]
-    assert len(ours) == 1
-    with threadpoolctl.threadpool_limits(1):
-        assert fl.local_sgd(problem, **options()).trace.n_threads == 1
-        assert fl.local_sgd(problem, **options(n_threads=2)).trace.n_threads == 2
-    assert fl.local_sgd(problem, **options()).trace.n_threads == min(4, ours[0]["num_threads"])
-
-
-def test_helpers_are_reused(problem):
-    fl.local_sgd(problem, **options(n_threads=4))
-    before = threading.active_count()
-    for _ in range(20):
-        fl.local_sgd(problem, **options(n_threads=4))
-    assert threading.active_count() == before
-    deadline = time.monotonic() + 20
-    while len(team._idle) < len(team._all) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(team._idle) == len(team._all) >= 3

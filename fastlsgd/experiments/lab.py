@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import baselines
+from ..cores import resolve_threads
 from ..problem import Problem
 from ..schedules import AdaptivePeriod, FixedPeriod, MiniBatch, OneShot, Schedule
 from ..solver import Diverged, Result, local_sgd
 from ..stepsizes import Constant, StepSize
-from ..team import resolve_threads
 from ..theory import Constants
 from ..trace import allreduce_bytes
 
