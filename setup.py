@@ -29,9 +29,10 @@ HEADERS = [
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 HARDENED = ["-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"] if sys.platform.startswith("linux") else []
 LINK = ["-Wl,-z,relro,-z,now"] if sys.platform.startswith("linux") else []
-if os.environ.get("FASTLSGD_SANITIZE"):  # address,undefined | thread
+if os.environ.get("FASTLSGD_SANITIZE"):  # address,undefined | thread: see .ci/sanitizers
     sanitize = [f"-fsanitize={os.environ['FASTLSGD_SANITIZE']}", "-fno-omit-frame-pointer", "-g", "-O1"]
-    FLAGS, HARDENED, LINK = FLAGS + sanitize, [], sanitize
+    # Python's own flags may have -fwrapv, which makes overflow defined and so not looked for.
+    FLAGS, HARDENED, LINK = [*FLAGS, *sanitize, "-fno-wrapv", "-DFL_SEEDED_FAULTS"], [], sanitize
 
 
 class BuildExt(build_ext):
@@ -58,7 +59,7 @@ kernels = Extension(
 kernels.cython_include_dirs = ["."]  # finds fastlsgd/_kernels.pxd
 kernels.cython_directives = {
     "language_level": 3,
-    "boundscheck": bool(os.environ.get("FASTLSGD_DEBUG")),
+    "boundscheck": bool(os.environ.get("FASTLSGD_BOUNDSCHECK")),
     "wraparound": False,
     "cdivision": True,
     "embedsignature": True,

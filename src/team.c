@@ -7,6 +7,9 @@
 #include <sched.h>
 #include <string.h>
 #include <time.h>
+#ifdef FL_SEEDED_FAULTS /* faults that the sanitizers must find (.ci/sanitizers); in no module that is used */
+#include <stdlib.h>
+#endif
 
 /* ---- waiting ---- */
 
@@ -272,6 +275,27 @@ static void chunk_of_steps(at_work *me, int64_t group, int64_t from, int64_t to)
     }
 }
 
+/* What the threads of the next segment wait for: the group's steps up to here are done. */
+static void hand_over(const fl_slice *slice, fl_group *group, int64_t done)
+{
+#ifdef FL_SEEDED_FAULTS
+    const char *seeded = getenv("FASTLSGD_SEEDED_FAULT");
+    volatile double beyond = 0.0;
+    volatile int64_t largest = INT64_MAX;
+    if (seeded && strcmp(seeded, "overflow") == 0)
+        beyond = slice->weights[slice->shards->n_workers];
+    if (seeded && strcmp(seeded, "undefined") == 0)
+        largest += slice->n_groups;
+    if (seeded && strcmp(seeded, "race") == 0) {
+        atomic_store_explicit(&group->done, done, memory_order_relaxed);
+        return;
+    }
+    (void)beyond;
+#endif
+    (void)slice;
+    atomic_store_explicit(&group->done, done, memory_order_release);
+}
+
 /* The steps of the segment at hand: returns when all groups have done theirs. */
 static void steps_of_segment(at_work *me)
 {
@@ -301,7 +325,7 @@ static void steps_of_segment(at_work *me)
             chunk_of_steps(me, g, was, to);
             worked = 1;
             atomic_store_explicit(&group->by, me->slot, memory_order_relaxed);
-            atomic_store_explicit(&group->done, to, memory_order_release);
+            hand_over(slice, group, to);
         }
         if (all_done)
             return;
