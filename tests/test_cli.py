@@ -634,11 +634,13 @@ def test_ctrl_c_while_fetching(monkeypatch):
 
 
 def test_info():
-    from fastlsgd import _kernels
+    from fastlsgd import _kernels, cores
 
     result = run("info", env={"FASTLSGD_NUM_THREADS": "1"})
     assert result.exit_code == 0
-    for words in (fl.__version__, _kernels.isa(), ", ".join(_kernels.isas()), np.__version__, "numba", "extra cli"):
+    isas = f"{', '.join(_kernels.isas())}; in use: {_kernels.isa()}"
+    quota = f"{cores.available_cores()} (affinity: {cores.affinity()}, quota of the control groups: "
+    for words in (fl.__version__, isas, quota, "caches of a core", np.__version__, "numba", "extra cli"):
         assert words in result.stdout
     assert re.search(r"threads of 8 workers +1 \(FASTLSGD_NUM_THREADS is 1\)", result.stdout)
     assert run("info", env={"FASTLSGD_NUM_THREADS": "many"}).exit_code == 2

@@ -281,37 +281,49 @@ def test_recording_changes_no_bit():
     assert all(same_bits(run, runs[0]) for run in runs)
 
 
-@pytest.mark.parametrize("isa", _kernels.isas())
-def test_the_processor_changes_no_bit(isa):
-    """Each compiled instruction set, forced in a process of its own."""
-    script = (
-        "import hashlib, numpy as np, fastlsgd as fl\n"
-        "from fastlsgd import _kernels\n"
-        "rng = np.random.default_rng(0)\n"
-        "X = rng.standard_normal((500, 43)); y = np.sign(X[:, 0] + rng.standard_normal(500))\n"
-        "digest = hashlib.sha256()\n"
-        "for dtype in (np.float32, np.float64):\n"
-        "  for loss in ('squared', 'logistic'):\n"
-        "    for batch_size in (1, 4):\n"
-        "      p = fl.Problem(X.astype(dtype), y.astype(dtype), loss=loss, l2=0.01, fit_intercept=True)\n"
-        "      r = fl.local_sgd(p, n_workers=5, n_steps=400, schedule=fl.FixedPeriod(7), batch_size=batch_size,\n"
-        "                       step_size=fl.PolynomialDecay(0.05, 0.6), record=5)\n"
-        "      for a in (r.w, r.w_bar, r.state.W, r.trace.objective_w_bar, p.gradient(r.w)):\n"
-        "        digest.update(np.ascontiguousarray(a).tobytes())\n"
-        "print(_kernels.isa(), digest.hexdigest())\n"
-    )
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "FASTLSGD_ISA": name},
+ON_ONE_PROCESSOR = """
+import hashlib, itertools, numpy as np, fastlsgd as fl
+from fastlsgd import _kernels
+rng = np.random.default_rng(0)
+X = rng.standard_normal((500, 100)); y = np.sign(X[:, 0] + rng.standard_normal(500)); s = rng.uniform(0.5, 2, 500)
+digest = hashlib.sha256()
+def run(problem, **options):
+    settings = dict(n_workers=5, n_steps=400, step_size=fl.PolynomialDecay(0.02, 0.6), schedule=fl.FixedPeriod(7))
+    result = fl.local_sgd(problem, **{**settings, "record": 5, **options})
+    arrays = [result.w, result.state.W, result.state.sums(), result.trace.objective_w, problem.gradient(result.w)]
+    for array in arrays if result.w_bar is None else [*arrays, result.w_bar]:
+        digest.update(np.ascontiguousarray(array).tobytes())
+for dtype, loss in itertools.product((np.float32, np.float64), ("squared", "logistic")):
+    A, b = X.astype(dtype), y.astype(dtype)
+    problem = fl.Problem(np.ascontiguousarray(A[:, :43]), b, loss=loss, l2=0.01, fit_intercept=True)
+    for batch_size, average, sampling in itertools.product(
+        (1, 4), ("polyak", "tail:0.3", "poly:2", None), ("reshuffle", "replacement")
+    ):
+        run(problem, batch_size=batch_size, average=average, sampling=sampling)
+    for schedule in (fl.MiniBatch(), fl.OneShot(), fl.GrowingPeriod(2), fl.AdaptivePeriod(0.01)):
+        run(problem, schedule=schedule, step_size=fl.InverseTime(0.1, 2000), n_threads=2)
+    for d in (1, 2, 7, 8, 16, 17, 100):
+        narrow = fl.Problem(np.ascontiguousarray(A[:, :d]), b, loss=loss, sample_weight=s.astype(dtype))
+        for n_workers in (1, 4, 33):
+            run(narrow, n_workers=n_workers, weights="rows", step_size="auto", layout="packed")
+print(_kernels.isa(), digest.hexdigest())
+"""
+
+
+def test_the_processor_changes_no_bit():
+    """Whole runs with each compiled instruction set, forced in a process of its own."""
+    found = {}
+    for isa in _kernels.isas():
+        done = subprocess.run(
+            [sys.executable, "-c", ON_ONE_PROCESSOR],
+            env={**os.environ, "FASTLSGD_ISA": isa},
             capture_output=True,
             text=True,
             check=True,
-        ).stdout.split()
-        for name in (isa, "baseline")
-    ]
-    assert runs[0][0] == isa
-    assert runs[0][1] == runs[1][1]
+        )
+        used, found[isa] = done.stdout.split()
+        assert used == isa
+    assert len(set(found.values())) == 1, found
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

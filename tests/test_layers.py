@@ -1,7 +1,9 @@
 """Who may import whom, and that the package works without its optional parts."""
 
 import ast
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +173,41 @@ def test_the_stub_names_what_the_compiled_module_has():
         if not name.startswith("_") and callable(getattr(_kernels, name)) and name not in ("np", "os")
     }  # fmt: skip
     assert stubbed == there
+
+
+def test_a_switch_of_the_environment_means_one_thing():
+    """What a build is asked must not change how the built package behaves."""
+    build = set(re.findall(r"FASTLSGD_\w+", (PACKAGE.parent / "setup.py").read_text()))
+    package = {name for path in PACKAGE.rglob("*.py") for name in re.findall(r"FASTLSGD_\w+", path.read_text())}
+    assert {"FASTLSGD_SANITIZE", "FASTLSGD_BOUNDSCHECK"} <= build
+    assert {"FASTLSGD_DEBUG", "FASTLSGD_NUM_THREADS"} <= package
+    assert not build & package
+
+
+TYPED = """
+import fastlsgd as fl
+problem: fl.Problem
+right: fl.Result = fl.local_sgd(problem, n_workers=2, schedule=fl.FixedPeriod(3), w0=None)
+fl.local_sgd(problem, n_worker=2)
+fl.local_sgd(problem, n_workers="two")
+fl.local_sgd()
+wrong: fl.Run = fl.local_sgd(problem)
+"""
+
+
+def test_type_checkers_know_the_options_of_a_run(tmp_path, monkeypatch):
+    api = pytest.importorskip("mypy.api")
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    (tmp_path / "user.py").write_text(TYPED)
+    report, _, _ = api.run([str(tmp_path / "user.py")])
+    wrong = [line for line in report.splitlines() if "user.py" in line and ": error:" in line]
+    found = [(int(line.split("user.py:")[1].split(":")[0]), line.rsplit("[", 1)[1]) for line in wrong]
+    assert found == [(5, "call-arg]"), (6, "arg-type]"), (7, "call-arg]"), (8, "assignment]")], report
+
+
+def test_editors_and_help_see_the_options_of_a_run():
+    signature, options = inspect.signature(fastlsgd.local_sgd), inspect.signature(fastlsgd.Run)
+    assert signature.parameters == options.parameters
+    assert "Result" in str(signature.return_annotation)
+    documented = set(re.findall(r"^    (\w+) : ", fastlsgd.local_sgd.__doc__, re.MULTILINE))
+    assert documented == set(signature.parameters)

@@ -467,6 +467,18 @@ def test_very_many_small_workers(dtype):
     assert found[0].startswith(twin.W.tobytes())
 
 
+@pytest.mark.parametrize("schedule", [fl.MiniBatch(), fl.FixedPeriod(3), fl.OneShot()])
+def test_an_averaging_larger_than_a_cache_is_the_same_shared_out_or_not(schedule):
+    X, y = make_data("squared", np.float64, n=300, d=5000)
+    problem = fl.Problem(X, y)
+    found = [
+        digest(solve(problem, n_workers=64, n_steps=7, schedule=schedule, n_threads=n, step_size=fl.Constant(1e-4)))
+        for n in (1, 2, 3, 16)
+    ]
+    assert len(set(found)) == 1
+    assert np.isfinite(np.frombuffer(found[0])).all()
+
+
 @pytest.mark.parametrize("n_workers", [1, 2, 3])
 def test_more_threads_than_workers_are_as_many_as_workers(problem, n_workers):
     result = solve(problem, n_workers=n_workers, n_threads=64)
