@@ -19,7 +19,7 @@ from fastlsgd.benchmarks import compiled, limits, machine, memory, problems, rep
 from fastlsgd.benchmarks.compiled import Missing
 from fastlsgd.benchmarks.peers import ScikitLearnSGD
 from fastlsgd.benchmarks.targets import Outcome, Target
-from fastlsgd.team import available_cores
+from fastlsgd.cores import available_cores
 
 ROOT = Path(__file__).parent.parent
 

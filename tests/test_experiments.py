@@ -487,7 +487,7 @@ def test_compare_of_one_worker_and_one_replicate():
         ({"grid": [1.0, -2.0]}, "grid must hold positive multiples"),
         ({"test": (np.zeros((3, 2)), np.ones(3))}, r"shapes \(m, 4\) and \(m,\), got \(3, 2\) and \(3,\)"),
         ({"test": (np.zeros((3, 4)), np.zeros(3))}, "labels -1 and"),
-        ({"sampling": "blocks"}, "sampling must be"),
+        ({"sampling": "rows"}, "sampling must be"),
         ({"step_size": -1.0}, "eta must be positive"),
     ],
 )

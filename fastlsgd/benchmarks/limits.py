@@ -121,7 +121,7 @@ def barrier_s(n: int = 200, *, best_of: int = 300) -> float:
     Missing
         No C compiler, or fewer than two cores: two threads on one core do not meet by spinning.
     """
-    from ..team import available_cores
+    from ..cores import available_cores
 
     if available_cores() < 2:
         raise Missing("a barrier of two threads needs two cores")

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import _kernels
-from ..team import available_cores
+from ..cores import available_cores
 
 
 def facts() -> dict[str, str]:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from ..cores import available_cores
 from ..problem import Problem
 from ..solver import Run
-from ..team import available_cores
 from .compiled import Missing
 from .problems import step
 
