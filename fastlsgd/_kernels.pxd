@@ -1,5 +1,5 @@
 # Declarations of the compiled floors in C (kernels.h, team.h). Private.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "kernels.h" nogil:
@@ -15,6 +15,7 @@ cdef extern from "kernels.h" nogil:
         FL_VISITS
         FL_FLUSH
         FL_PAD
+        FL_SPARSE_TILE
 
     ctypedef struct fl_shards:
         int dtype
@@ -24,6 +25,10 @@ cdef extern from "kernels.h" nogil:
         int64_t n_samples, n_features, n_workers
         const void *X
         Py_ssize_t x_stride
+        const void *indices
+        const void *indptr
+        bint wide
+        int64_t n_stored
         const void *y
         const void *s
         const int64_t *start
@@ -49,12 +54,19 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fl_scratch:
         void *mean
         void *update
+        void *slopes
+        uint32_t *rows
+
+    ctypedef struct fl_scale:
+        double before, mass
 
     ctypedef struct fl_isa:
         const char *name
+        void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint16_t *changed) noexcept nogil
         void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
                      const double *weights, void *out, void *copies, int64_t n_copies) noexcept
 
+    int64_t fl_marked_ld(int64_t ld)
     int64_t fl_pass_doubles(int64_t n_params)
     const fl_isa *fl_isas[]
     bint fl_supported(const fl_isa *)
@@ -74,6 +86,11 @@ cdef extern from "draw.h" nogil:
 
 cdef extern from "visits.h" nogil:
     const uint32_t *fl_rows_ahead(const fl_shards *, int64_t k, int64_t visit, int64_t *n)
+
+
+cdef extern from "scales.h" nogil:
+    void fl_make_scales(const fl_step *, int64_t n, const double *eta, const double *alpha, double s, double mass,
+                        fl_scale *out)
 
 
 cdef extern from "losses.h" nogil:
@@ -106,6 +123,15 @@ cdef extern from "team.h" nogil:
     ctypedef struct fl_group:
         pass
 
+    ctypedef struct fl_sparse:
+        const fl_scale *scales
+        uint16_t *changed
+        bint everything
+        double sum_of_weights
+        double *owed
+        int broken
+        int64_t n_floats
+
     ctypedef struct fl_slice:
         const fl_isa *isa
         const fl_shards *shards
@@ -121,6 +147,7 @@ cdef extern from "team.h" nogil:
         void *sum
         double *sum64
         bint timing, want_consensus
+        fl_sparse *sparse
         int64_t n_segments, n_groups
         bint closes
         fl_seconds *seconds
@@ -153,6 +180,8 @@ cdef extern from "team.h" nogil:
         void *to_X
         void *to_y
         void *to_s
+        void *to_indices
+        const void *to_indptr
         fl_gate gate
 
     void fl_pass_open(fl_pass *)

@@ -5,6 +5,7 @@ import numpy as np
 
 LOSSES: tuple[str, ...]
 PAD: int
+TILE: int
 FLUSH: int
 MAX_THREADS: int
 
@@ -28,7 +29,7 @@ class Rows:
     dtype: Any
     def __init__(
         self,
-        X: np.ndarray,
+        X: Any,
         y: np.ndarray,
         s: np.ndarray | None,
         *,
@@ -57,6 +58,8 @@ class Slices:
         weights: np.ndarray,
         clock: np.ndarray,
         ledger: np.ndarray,
+        scale: np.ndarray | None,
+        owed: np.ndarray | None,
         n_threads: int,
     ) -> None: ...
     def run(
@@ -70,6 +73,7 @@ class Slices:
         want_consensus: bool,
         share: Callable[[Slices], None],
     ) -> int: ...
+    def look_everywhere(self) -> None: ...
     def help(self) -> None: ...
 
 class Pass:
@@ -81,7 +85,7 @@ class Pass:
         *,
         loss: str = ...,
         w: np.ndarray | None = ...,
-        copies: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = ...,
+        copies: tuple[Any, np.ndarray, np.ndarray | None] | None = ...,
     ) -> None: ...
     def help(self) -> None: ...
     def finish(self) -> np.ndarray: ...

@@ -73,8 +73,6 @@ EXTRAS = {
 }
 # Fewer columns cannot hold the table; a pipe has no width, and its reader is likely to have a wide one.
 LEAST_WIDTH, PIPE_WIDTH = 80, 120
-# Sparse rows are made dense up to so many bytes, as `Problem` takes nothing else yet.
-MOST_DENSE = 2_000_000_000
 
 
 class Sampling(StrEnum):
@@ -353,28 +351,8 @@ def _problem(dataset: Dataset, loss: str | None, l2: float, intercept: bool) -> 
             f"--loss logistic needs two classes, but the target of {dataset.name} is a number; use squared"
         )
     loss = loss or ("logistic" if dataset.task == "binary" else "squared")
-    X_train, X_test = _dense(dataset)
-    problem = Problem(X_train, dataset.y_train, loss=loss, l2=l2, fit_intercept=intercept)
-    return problem, (X_test, dataset.y_test) if len(dataset.y_test) else None
-
-
-def _dense(dataset: Dataset) -> tuple[Any, Any]:
-    """Return X_train and X_test as arrays: CSR is made dense where that is not too much memory."""
-    parts = dataset.X_train, dataset.X_test
-    n_rows = sum(X.shape[0] for X in parts)
-    if hasattr(parts[0], "toarray"):
-        if _too_large(n_rows, dataset.n_features):
-            raise ValueError(
-                f"{dataset.name} is sparse, and {n_rows:,} rows x {dataset.n_features:,} columns would take "
-                f"{4 * n_rows * dataset.n_features / 1e9:.0f} GB as dense rows, which tradeoff needs in this "
-                f"version; the most is {MOST_DENSE / 1e9:.0f} GB: take fewer rows or columns"
-            )
-        return parts[0].toarray(), parts[1].toarray()
-    return parts
-
-
-def _too_large(n_rows: int, n_columns: int) -> bool:
-    return 4 * n_rows * n_columns > MOST_DENSE
+    problem = Problem(dataset.X_train, dataset.y_train, loss=loss, l2=l2, fit_intercept=intercept)
+    return problem, (dataset.X_test, dataset.y_test) if len(dataset.y_test) else None
 
 
 # ---- what is shown and written ----
@@ -627,18 +605,18 @@ def data(
     table.add_column("here")
     table.add_column("what it is; rows (train + test) x columns; package, licence", overflow="fold")
     for known in datasets.names():
-        words = datasets.describe(known) + ("; sparse: not for tradeoff yet" if _stays_sparse(known) else "")
+        words = datasets.describe(known) + ("; too many columns for tradeoff" if _too_wide(known) else "")
         table.add_row(known, "yes" if datasets.is_installed(known) else "-", rich.text.Text(words))
     console.print(table)
     console.print("One that is not here: fastlsgd data NAME fetches it.", markup=False)
 
 
-def _stays_sparse(name: str) -> bool:
+def _too_wide(name: str) -> bool:
     from . import datasets
+    from .theory.constants import MOST_PARAMS
 
-    known = datasets.known.SETS[name]
-    rows, columns = known.size.replace(",", "").split(" x ")
-    return "CSR" in known.about and _too_large(sum(map(int, rows.split(" + "))), int(columns))
+    columns = datasets.known.SETS[name].size.split(" x ")[1]
+    return int(columns.replace(",", "")) > MOST_PARAMS
 
 
 def info() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import _kernels
+from . import _kernels, sparse
 from .team import run_pass
 
 Partition = Literal["iid", "contiguous"]
@@ -19,25 +19,25 @@ MAX_ROWS = 2**32 - 1
 BLOCK_BYTES = 1 << 16
 
 
-def check_rows(X: Any) -> np.ndarray:
+def check_rows(X: Any) -> Any:
     """Return X as it is, if kernels can read it where it lies; raise what to do about it if not.
 
     Parameters
     ----------
     X : ndarray or memmap, shape (n_samples, n_features), float32 or float64, C order
+        Or CSR (csr_matrix, csr_array) of such values with int32 or int64 indices; its columns and values are
+        looked at by ``Problem.row_norms``, not here.
 
     Raises
     ------
     TypeError
-        X is no array, is sparse, or its dtype is neither float32 nor float64 (native byte order).
+        X is neither an array nor CSR, or its dtype is neither float32 nor float64 (native byte order).
     ValueError
-        X is not two-dimensional, is empty, not C-contiguous, or has more than 2^32 - 1 rows.
+        X is not two-dimensional, is empty, not C-contiguous, or has more than 2^32 - 1 rows; or indptr does not
+        lay the rows of a CSR matrix one after the other within its entries.
     """
-    if hasattr(X, "tocsr") or hasattr(X, "toarray"):
-        raise TypeError(
-            f"X must be a dense array in this version, got the sparse {type(X).__name__}; "
-            "pass X.toarray() if it fits in memory"
-        )
+    if sparse.is_sparse(X):
+        return _check_csr(X)
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError("X must be a plain array, got a masked one; fill or drop what is masked: X.filled(...)")
     if not isinstance(X, np.ndarray):
@@ -50,10 +50,7 @@ def check_rows(X: Any) -> np.ndarray:
             "a single feature is X.reshape(-1, 1)"
         )
     _check_float("X", X)
-    if X.shape[0] == 0 or X.shape[1] == 0:
-        raise ValueError(f"X must have at least one row and one column, got shape {X.shape}")
-    if X.shape[0] > MAX_ROWS:
-        raise ValueError(f"X may have at most {MAX_ROWS} rows, got {X.shape[0]}")
+    _check_shape(X)
     if not X.flags.c_contiguous or not X.flags.aligned:
         kind = "Fortran order" if X.flags.f_contiguous else "strided or misaligned memory"
         raise ValueError(
@@ -62,7 +59,22 @@ def check_rows(X: Any) -> np.ndarray:
     return X
 
 
-def check_column(name: str, values: Any, X: np.ndarray) -> np.ndarray:
+def _check_csr(X: Any) -> Any:
+    sparse.check_format(X)
+    _check_float("X", X)
+    _check_shape(X)
+    sparse.check_parts(X)
+    return X
+
+
+def _check_shape(X: Any) -> None:
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        raise ValueError(f"X must have at least one row and one column, got shape {X.shape}")
+    if X.shape[0] > MAX_ROWS:
+        raise ValueError(f"X may have at most {MAX_ROWS} rows, got {X.shape[0]}")
+
+
+def check_column(name: str, values: Any, X: Any) -> np.ndarray:
     """Return values (one number a row of X) as a contiguous array of X's dtype, copied if need be.
 
     Raises
@@ -89,7 +101,7 @@ def check_column(name: str, values: Any, X: np.ndarray) -> np.ndarray:
     return column
 
 
-def _check_as_the_kernels_read(name: str, column: Any, X: np.ndarray) -> None:
+def _check_as_the_kernels_read(name: str, column: Any, X: Any) -> None:
     """Raise unless the column lies as the kernels will read it; ``Problem`` sees to that."""
     if column is None and name == "sample_weight":
         return
@@ -101,7 +113,7 @@ def _check_as_the_kernels_read(name: str, column: Any, X: np.ndarray) -> None:
         )
 
 
-def _check_float(name: str, array: np.ndarray) -> None:
+def _check_float(name: str, array: Any) -> None:
     if not array.dtype.isnative:
         raise TypeError(
             f"{name} must be in this machine's byte order, got dtype {array.dtype.str!r}; "
@@ -114,8 +126,17 @@ def _check_float(name: str, array: np.ndarray) -> None:
         )
 
 
-def is_memory_mapped(array: np.ndarray | None) -> bool:
-    """Return whether the memory of the array (or of what it is a view of) is a mapped file."""
+def _bytes_a_row(X: Any) -> int:
+    """Return the bytes of a row, of CSR on average."""
+    if sparse.is_sparse(X):
+        return max(1, int(X.indptr[-1]) * (X.data.itemsize + X.indices.itemsize) // X.shape[0])
+    return X.shape[1] * X.itemsize
+
+
+def is_memory_mapped(array: Any) -> bool:
+    """Return whether the memory of the array (or of what it is a view of; of CSR its values) is a mapped file."""
+    if sparse.is_sparse(array):
+        array = array.data
     while array is not None:
         if isinstance(array, np.memmap):
             return True
@@ -128,7 +149,7 @@ class Shards:
 
     Parameters
     ----------
-    X : ndarray, shape (n_samples, n_features), float32 or float64, C order
+    X : ndarray, shape (n_samples, n_features), float32 or float64, C order; or CSR of such values
         Never modified.
     y, sample_weight : ndarray, shape (n_samples,), dtype of X; sample_weight may be None
     n_workers : int, at least 1
@@ -157,7 +178,7 @@ class Shards:
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: Any,
         y: np.ndarray,
         sample_weight: np.ndarray | None = None,
         *,
@@ -188,25 +209,28 @@ class Shards:
         self.partition, self.sampling, self.layout = partition, sampling, layout
         self.start = np.concatenate([[0], np.cumsum(shard_sizes(n, n_workers))])
         self.order = np.arange(n, dtype=np.uint32)
-        self._rows_a_block = max(1, BLOCK_BYTES // (X.shape[1] * X.itemsize)) if sampling == "blocks" else 0
+        self._rows_a_block = max(1, BLOCK_BYTES // _bytes_a_row(X)) if sampling == "blocks" else 0
         if partition == "iid":
             _kernels.deal(self.order, seed, self._rows_a_block)
         else:
             for k in range(n_workers):
                 _kernels.shuffle_shard(self.order[self.start[k] : self.start[k + 1]], seed, k, 0, self._rows_a_block)
         self.n_copied_bytes = 0
-        self._packed: tuple[np.ndarray, np.ndarray, np.ndarray | None] | None = None
+        self._packed: tuple[Any, np.ndarray, np.ndarray | None] | None = None
         if layout == "packed":
             self._pack(n_threads)
 
     def _pack(self, n_threads: int) -> None:
+        is_csr = sparse.is_sparse(self.X)
         copies = (
-            np.empty_like(self.X, subok=False),
+            sparse.PackedRows.laid_out(self.X, self.order) if is_csr else np.empty_like(self.X, subok=False),
             np.empty_like(self.y),
             None if self.sample_weight is None else np.empty_like(self.sample_weight),
         )
         rows = _kernels.Rows(self.X, self.y, self.sample_weight, intercept=False, start=self.start, order=self.order)
-        run_pass(_kernels.Pass(rows, "copy", copies=copies), n_threads)
+        whole = run_pass(_kernels.Pass(rows, "copy", copies=copies), n_threads)
+        if is_csr and not whole.all():
+            raise ValueError("X.indptr was changed while its rows were copied; leave X alone while runs use it")
         self._packed = copies
         self.n_copied_bytes = sum(copy.nbytes for copy in copies if copy is not None)
 
@@ -250,7 +274,7 @@ def shard_sizes(n_samples: int, n_workers: int) -> np.ndarray:
     return sizes
 
 
-def whole_rows(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, **options: Any) -> _kernels.Rows:
+def whole_rows(X: Any, y: np.ndarray, sample_weight: np.ndarray | None, **options: Any) -> _kernels.Rows:
     """Return all rows as they lie, one shard: for passes over the data and draws from the whole data set."""
     n_workers = options.pop("n_workers", 1)
     start = np.full(n_workers + 1, X.shape[0], dtype=np.int64)
@@ -259,7 +283,7 @@ def whole_rows(X: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None, *
 
 
 def lay_out(
-    X: np.ndarray,
+    X: Any,
     y: np.ndarray,
     sample_weight: np.ndarray | None,
     *,

@@ -88,17 +88,21 @@ class _LinearLocalSGD(BaseEstimator):
 
     def _arrays(self, X: Any, *y: Any, **options: Any) -> Any:
         """Return X, and y if given, as arrays that kernels read; with y, note the features' number and names."""
-        if hasattr(X, "tocsr"):
-            raise TypeError(
-                f"X must be a dense array in this version, got the sparse {type(X).__name__}; "
-                "pass X.toarray() if it fits in memory"
-            )
-        return validate_data(self, X, *y, reset=bool(y), dtype=[np.float64, np.float32], order="C", **options)
+        return validate_data(
+            self, X, *y, reset=bool(y), accept_sparse="csr", dtype=[np.float64, np.float32], order="C", **options
+        )
 
-    def _minimise(self, X: np.ndarray, y: np.ndarray, rows: _Rows, loss: str) -> tuple[Vector, float]:
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _minimise(self, X: Any, y: np.ndarray, rows: _Rows, loss: str) -> tuple[Vector, float]:
         """Return coefficients and intercept for the columns of X; note how the run went."""
         _positive_int("n_workers", self.n_workers)
-        columns = _Columns.measure(X, rows.weights, centred=self.fit_intercept) if self.standardize else None
+        columns = None
+        if self.standardize and isinstance(X, np.ndarray):
+            columns = _Columns.measure(X, rows.weights, centred=self.fit_intercept)
         l2 = self.l2
         if isinstance(l2, str) and l2 == "auto":
             l2 = (1.0 if columns is None else columns.mean_square) / rows.total
@@ -120,7 +124,7 @@ class _LinearLocalSGD(BaseEstimator):
 
     def _run(self, problem: Problem) -> tuple[StepSize, Result]:
         """Run local SGD on the problem, with a step chosen by trials if none is given."""
-        n_steps = self._n_steps(problem.n_samples, problem.n_features)
+        n_steps = self._n_steps(problem.n_samples, max(1, problem.n_entries // problem.n_samples))
         options: dict[str, Any] = {
             "n_workers": self.n_workers,
             "schedule": self.schedule,
@@ -140,10 +144,10 @@ class _LinearLocalSGD(BaseEstimator):
             log.info("a step of %g did worse in the run than in its trial: a smaller one instead", eta)
         return Constant(etas[-1]), _local_sgd(problem, Constant(etas[-1]), run)  # type: ignore[return-value]
 
-    def _n_steps(self, n_samples: int, n_features: int) -> int:
+    def _n_steps(self, n_samples: int, entries_a_row: int) -> int:
         n_passes = self.n_passes
         if isinstance(n_passes, str) and n_passes == "auto":
-            n_passes = max(1, -(-min(ROWS_TO_VISIT, ENTRIES_TO_READ // n_features) // n_samples))
+            n_passes = max(1, -(-min(ROWS_TO_VISIT, ENTRIES_TO_READ // entries_a_row) // n_samples))
         _positive_int("n_passes", n_passes, hint=" or 'auto'")
         return -(-int(n_passes) * n_samples // int(self.n_workers))
 
@@ -184,7 +188,8 @@ def _tried_steps(problem: Problem, options: dict[str, Any]) -> tuple[list[float]
     safe = 1.0 / curvature if curvature > 0.0 else 1.0
     if problem.n_samples < FEWEST_TRIAL_ROWS:
         return [safe], math.inf, problem
-    n_rows = min(MOST_TRIAL_ROWS, max(FEWEST_TRIAL_ROWS, TRIAL_ENTRIES // problem.n_features))
+    entries_a_row = max(1, problem.n_entries // problem.n_samples)
+    n_rows = min(MOST_TRIAL_ROWS, max(FEWEST_TRIAL_ROWS, TRIAL_ENTRIES // entries_a_row))
     order = Shards(problem.X, problem.y, n_workers=1, seed=options["seed"]).order[:n_rows]
     n_held_out = len(order) // 5
     held_out, tried_on = _some_rows(problem, order[:n_held_out]), _some_rows(problem, order[n_held_out:])
@@ -304,7 +309,8 @@ class LocalSGDClassifier(ClassifierMixin, _LinearLocalSGD):
     fit_intercept : bool, default True
     standardize : bool, default True
         Whether to standardise a copy of X. False reads X where it lies: for X in memory only once, or mapped
-        from a file, whose columns are alike already.
+        from a file, whose columns are alike already. Sparse X is never standardised: the columns of
+        text are left as they were weighed, others can be brought to one scale by MaxAbsScaler.
     average : "tail:FRACTION", "polyak", "poly:POWER" or None, default "tail:0.5"
         Which of the iterates ``coef_`` is the mean of: see ``local_sgd``. None is the last ones.
     n_threads : int or None
@@ -363,8 +369,8 @@ class LocalSGDClassifier(ClassifierMixin, _LinearLocalSGD):
 
         Parameters
         ----------
-        X : array or DataFrame, shape (n_samples, n_features)
-            float32 stays float32, all else becomes float64.
+        X : array, DataFrame or sparse matrix, shape (n_samples, n_features)
+            float32 stays float32, all else becomes float64. Sparse formats other than CSR are converted.
         y : array, shape (n_samples,)
             Two distinct labels: numbers, booleans or strings.
         sample_weight : array, shape (n_samples,), or None
@@ -372,8 +378,6 @@ class LocalSGDClassifier(ClassifierMixin, _LinearLocalSGD):
 
         Raises
         ------
-        TypeError
-            X is sparse.
         ValueError
             NaN or infinity in X; y has one class or more than two; a parameter is out of range.
         Diverged
@@ -389,9 +393,9 @@ class LocalSGDClassifier(ClassifierMixin, _LinearLocalSGD):
             )
         if len(classes) < 2:
             raise ValueError(f"y must hold two classes, got one class only: {classes[0]!r}")
-        rows = _Rows.weighted(sample_weight, len(data))
+        rows = _Rows.weighted(sample_weight, data.shape[0])
         signs = np.where(codes[rows.kept] == 1, 1.0, -1.0)
-        coef, intercept = _in_dtype(*self._minimise(data[rows.kept], signs, rows, "logistic"), data.dtype)
+        coef, intercept = _in_dtype(*self._minimise(rows.of(data), signs, rows, "logistic"), data.dtype)
         self.classes_, self.coef_, self.intercept_ = classes, coef[None, :], np.array([intercept])
         return self
 
@@ -444,7 +448,8 @@ class LocalSGDRegressor(RegressorMixin, _LinearLocalSGD):
     fit_intercept : bool, default True
     standardize : bool, default True
         Whether to standardise a copy of X. False reads X where it lies: for X in memory only once, or mapped
-        from a file, whose columns are alike already.
+        from a file, whose columns are alike already. Sparse X is never standardised: the columns of
+        text are left as they were weighed, others can be brought to one scale by MaxAbsScaler.
     average : "tail:FRACTION", "polyak", "poly:POWER" or None, default "tail:0.5"
         Which of the iterates ``coef_`` is the mean of: see ``local_sgd``. None is the last ones.
     n_threads : int or None
@@ -486,26 +491,24 @@ class LocalSGDRegressor(RegressorMixin, _LinearLocalSGD):
 
         Parameters
         ----------
-        X : array or DataFrame, shape (n_samples, n_features)
-            float32 stays float32, all else becomes float64.
+        X : array, DataFrame or sparse matrix, shape (n_samples, n_features)
+            float32 stays float32, all else becomes float64. Sparse formats other than CSR are converted.
         y : array, shape (n_samples,)
         sample_weight : array, shape (n_samples,), or None
             Weights >= 0 of the rows: 2 is as if a row stood there twice. Rows of weight 0 are left out.
 
         Raises
         ------
-        TypeError
-            X is sparse.
         ValueError
             NaN or infinity in X or y; a parameter is out of range.
         Diverged
             Only with a step size of your own.
         """
         data, targets = self._arrays(X, y, y_numeric=True)
-        rows = _Rows.weighted(sample_weight, len(data))
+        rows = _Rows.weighted(sample_weight, data.shape[0])
         column = targets[rows.kept].astype(np.float64)[:, None]
         target = _Columns.measure(column, rows.weights, centred=self.fit_intercept, name="y")
-        coef, intercept = self._minimise(data[rows.kept], target.standardised(column)[:, 0], rows, "squared")
+        coef, intercept = self._minimise(rows.of(data), target.standardised(column)[:, 0], rows, "squared")
         # A target that is constant has no scale; its coefficients are zero.
         scale = target.scale[0] if np.isfinite(target.scale[0]) else 0.0
         model = coef * scale, intercept * scale + target.centre[0]
@@ -533,6 +536,10 @@ class _Rows:
     kept: Any
     weights: Vector | None
     total: float
+
+    def of(self, X: Any) -> Any:
+        """Return the rows of X that take part: X itself where all do."""
+        return X if isinstance(self.kept, slice) else X[self.kept]
 
     @classmethod
     def weighted(cls, sample_weight: Any, n_samples: int) -> _Rows:

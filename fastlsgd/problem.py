@@ -17,18 +17,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _kernels
+from . import _kernels, sparse
 from .cores import resolve_threads
 from .data import check_column, check_rows, is_memory_mapped, whole_rows
 from .losses import Loss
+from .newton import conjugate_gradients
 from .team import run_pass
 
 Vector = npt.NDArray[np.float64]
 
 # Rows of X that a checkpoint's fingerprint takes, spread evenly over the data.
 FINGERPRINT_ROWS = 4096
+# blocks() yields no more at a time than this: 256 MB.
+BLOCK_ENTRIES = 2**25
 # Beyond this the Hessian is no longer cheap to hold and to factor.
 DENSE_HESSIAN = 5000
+# Of sparse rows it is made from dense blocks, so its products with vectors are cheaper much sooner.
+DENSE_HESSIAN_OF_SPARSE = 500
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,9 @@ class Problem:
     Parameters
     ----------
     X : ndarray or memmap, shape (n_samples, n_features), float32 or float64, C order
-        Read where it lies; never copied or modified. The run computes in its dtype.
+        Read where it lies; never copied or modified. The run computes in its dtype. Or CSR (csr_matrix,
+        csr_array) of float32 or float64 with int32 or int64 indices, in canonical form or not: a column that
+        a row holds twice counts as the sum.
     y : array, shape (n_samples,)
         Real targets for "squared"; labels -1 and +1 for "logistic".
     loss : str or Loss
@@ -62,7 +69,8 @@ class Problem:
     ------
     TypeError, ValueError
         Arrays or numbers the kernels cannot take; the message says what to do. NaN and infinity in X
-        are looked for here, except in memory-mapped files, where the run finds them.
+        are looked for here, except in memory-mapped files, where the run finds them. CSR is always looked at whole:
+        no column may be out of bounds.
 
     Examples
     --------
@@ -75,7 +83,7 @@ class Problem:
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: Any,
         y: npt.ArrayLike,
         loss: str | Loss = "squared",
         l2: float = 0.0,
@@ -84,6 +92,7 @@ class Problem:
     ) -> None:
         self.loss = loss if isinstance(loss, Loss) else Loss(loss)
         self.X = check_rows(X)
+        self.is_sparse = sparse.is_sparse(self.X)
         self.y = _check_targets(y, self.X, self.loss)
         self.sample_weight = None if sample_weight is None else _check_weights(sample_weight, self.X)
         if not isinstance(l2, (int, float, np.floating, np.integer)) or not 0.0 <= l2 < math.inf:
@@ -97,11 +106,13 @@ class Problem:
 
     def _lay_out(self) -> None:
         self._rows = whole_rows(self.X, self.y, self.sample_weight, intercept=self.fit_intercept)
-        if not is_memory_mapped(self.X):
+        if self.is_sparse or not is_memory_mapped(self.X):
             self.row_norms()
 
     def __getstate__(self) -> dict[str, Any]:
-        entries = self.__dict__ | {"X": np.asarray(self.X)}  # a mapped file is pickled as what it holds
+        entries = self.__dict__ | {
+            "X": self.X if self.is_sparse else np.asarray(self.X)
+        }  # a mapped file is pickled as what it holds
         del entries["_rows"]
         return entries
 
@@ -130,6 +141,11 @@ class Problem:
     def dtype(self) -> np.dtype:
         """dtype of X, in which the steps are computed."""
         return self.X.dtype
+
+    @property
+    def n_entries(self) -> int:
+        """Entries of X that a pass over the data reads: all, or the stored ones of CSR."""
+        return int(self.X.indptr[-1]) if self.is_sparse else self.n_samples * self.n_features
 
     def row_norms(self) -> RowNorms:
         """Return the row norms; the first call reads all of X once and raises ValueError at NaN or infinity."""
@@ -172,7 +188,7 @@ class Problem:
     def objective(self, w: npt.ArrayLike) -> float | Vector:
         """Return F(w) in float64; for several iterates, shape (m, n_params), all in one pass over the data."""
         iterates = self._iterates(w)
-        values = _added(self._pass("objective", w=iterates)) / self.n_samples
+        values = _added(self._pass("objective", w=iterates))[: len(iterates)] / self.n_samples
         penalised = iterates[:, : self.n_features]
         values += 0.5 * self.l2 * np.einsum("ij,ij->i", penalised, penalised)
         return values if np.ndim(w) == 2 else float(values[0])
@@ -215,14 +231,27 @@ class Problem:
 
     def blocks(self, n_rows: int = 8192) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
         """Yield (which rows, those rows in float64 with the intercept's column of ones if there is one)."""
+        n_rows = max(1, min(n_rows, BLOCK_ENTRIES // self.n_params))
         for first in range(0, self.n_samples, n_rows):
             rows = slice(first, min(first + n_rows, self.n_samples))
             block = np.ones((rows.stop - first, self.n_params))
-            block[:, : self.n_features] = self.X[rows]
+            block[:, : self.n_features] = self.X[rows].toarray() if self.is_sparse else self.X[rows]
             yield rows, block
+
+    def _margins(self, w: Vector) -> Iterator[tuple[slice, Vector]]:
+        """Yield (which rows, <x, w> of each in float64)."""
+        if not self.is_sparse:
+            yield from ((rows, block @ w) for rows, block in self.blocks())
+            return
+        for first in range(0, self.n_samples, 8192):
+            rows = slice(first, min(first + 8192, self.n_samples))
+            yield rows, self.X[rows] @ w[: self.n_features] + (w[-1] if self.fit_intercept else 0.0)
 
     def optimum(self) -> Vector:
         """Return the minimiser of F, float64, by Newton's method with backtracking; computed once.
+
+        Beyond 5,000 parameters (500 of sparse rows) each step is found by conjugate gradients, one pass over the
+        data an iteration.
 
         Raises
         ------
@@ -257,7 +286,9 @@ class Problem:
             return False
         s = self.sample_weight
         counts = np.ones(self.n_samples, bool) if s is None else s > 0
-        return all((self.y[rows] * (block @ w) > 0)[counts[rows]].all() for rows, block in self.blocks())
+        # Rows of zeros stand at margin 0 and have no say.
+        found = [(self.y[rows] * margins)[counts[rows]] for rows, margins in self._margins(w)]
+        return all((signed >= 0).all() for signed in found) and any((signed > 0).any() for signed in found)
 
     def _newton(self) -> Vector:
         w = np.zeros(self.n_params)
@@ -266,10 +297,11 @@ class Problem:
         for _ in range(100):
             if np.linalg.norm(gradient) <= target:
                 # One step more costs one pass and takes the quadratic rate's last digits.
-                polished = w - _solve(self.hessian(w), gradient)
+                polished = w - self._newton_direction(w, gradient, 1e-3)
                 _, its_gradient = self.objective_and_gradient(polished)
                 return polished if np.linalg.norm(its_gradient) <= np.linalg.norm(gradient) else w
-            direction = _solve(self.hessian(w), gradient)
+            # As exact as the quadratic rate can use.
+            direction = self._newton_direction(w, gradient, min(0.1, float(np.linalg.norm(gradient)) / start))
             slope, step = float(gradient @ direction), 1.0
             while step > 1e-10:
                 new = w - step * direction
@@ -290,26 +322,71 @@ class Problem:
             f"{np.linalg.norm(gradient):.1e} after 100 Newton steps; scale the columns of X alike, or add l2"
         )
 
+    def _newton_direction(self, w: Vector, gradient: Vector, tolerance: float) -> Vector:
+        """Return the solution of Hessian times direction = gradient, to a relative tolerance where it is large."""
+        if self.n_params <= (DENSE_HESSIAN_OF_SPARSE if self.is_sparse else DENSE_HESSIAN):
+            return _solve(self.hessian(w), gradient)
+        # The product is the gradient of half squared errors with targets 0 and the curvatures as weights.
+        curvature = np.empty(self.n_samples, self.dtype)
+        for rows, margins in self._margins(w):
+            curvature[rows] = self.loss.d2loss(margins)
+        if self.sample_weight is not None:
+            curvature *= self.sample_weight
+        quadratic = whole_rows(self.X, np.zeros_like(self.y), curvature, intercept=self.fit_intercept)
+        penalty = np.full(self.n_params, self.l2)
+        penalty[self.n_features :] = 0.0
+
+        def product(v: Vector) -> Vector:
+            sums = _added(self._pass("gradient", w=v[None, :], rows=quadratic, loss="squared"))
+            return sums[:-1] / self.n_samples + penalty * v
+
+        return conjugate_gradients(product, gradient, tolerance=tolerance, most=2000)
+
     def fingerprint(self) -> str:
-        """Return a hash of the data: shape, dtype, all of y and the weights, and 4,096 rows of X spread evenly."""
+        """Return a hash of the data: shape, dtype, all of y and the weights, and 4,096 rows of X spread evenly.
+
+        Of CSR also the length of every row.
+        """
         if self._fingerprint:
             return self._fingerprint
         digest = hashlib.sha256(f"{self.X.shape} {self.X.dtype.str}".encode())
         digest.update(self.y.tobytes())
         if self.sample_weight is not None:
             digest.update(self.sample_weight.tobytes())
-        chosen = np.unique(np.linspace(0, self.n_samples - 1, FINGERPRINT_ROWS).astype(np.int64))
-        digest.update(np.ascontiguousarray(self.X[chosen]).tobytes())
+        for part in self._spread_rows():
+            digest.update(np.ascontiguousarray(part).tobytes())
         self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
-    def _pass(self, kind: str, w: np.ndarray | None = None) -> np.ndarray:
-        padded = None
+    def _spread_rows(self) -> Iterator[np.ndarray]:
+        chosen = np.unique(np.linspace(0, self.n_samples - 1, FINGERPRINT_ROWS).astype(np.int64))
+        if not self.is_sparse:
+            yield self.X[chosen]
+            return
+        yield self.X.indptr.astype(np.int64)
+        for row in chosen.tolist():
+            at = slice(self.X.indptr[row], self.X.indptr[row + 1])
+            yield self.X.indices[at].astype(np.int64)
+            yield self.X.data[at]
+
+    def _pass(
+        self, kind: str, w: np.ndarray | None = None, rows: _kernels.Rows | None = None, loss: str | None = None
+    ) -> np.ndarray:
         if w is not None:
-            padded = np.zeros((len(w), -(-self.n_params // _kernels.PAD) * _kernels.PAD))
-            padded[:, : self.n_params] = w
-        work = _kernels.Pass(self._rows, kind, loss=self.loss.name, w=padded)
-        return run_pass(work, resolve_threads(None, max(1, self.n_samples // 4096)))
+            w = self._as_passes_read(w)
+        work = _kernels.Pass(rows or self._rows, kind, loss=loss or self.loss.name, w=w)
+        return run_pass(work, resolve_threads(None, max(1, self.n_samples // 4096, self.n_entries // 2**20)))
+
+    def _as_passes_read(self, w: np.ndarray) -> np.ndarray:
+        """Return iterates padded with zeros to whole vectors; for sparse rows, more than one in tiles."""
+        if self.is_sparse and len(w) > 1:
+            tiles = np.zeros((-(-len(w) // _kernels.TILE), self.n_params, _kernels.TILE))
+            for i, iterate in enumerate(w):
+                tiles[i // _kernels.TILE, :, i % _kernels.TILE] = iterate
+            return tiles
+        padded = np.zeros((len(w), -(-self.n_params // _kernels.PAD) * _kernels.PAD))
+        padded[:, : self.n_params] = w
+        return padded
 
     def _iterates(self, w: npt.ArrayLike) -> Vector:
         iterates = np.atleast_2d(np.asarray(w, dtype=np.float64))
@@ -321,6 +398,8 @@ class Problem:
         return iterates
 
     def _raise_at_first_bad(self, block: int) -> None:
+        if self.is_sparse:
+            sparse.raise_at_first_bad(self.X, block * 2048, min((block + 1) * 2048, self.n_samples))
         rows = self.X[block * 2048 : (block + 1) * 2048]
         i, j = np.argwhere(~np.isfinite(rows))[0]
         raise ValueError(
@@ -351,7 +430,7 @@ def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
         return linalg.lstsq(hessian, gradient)[0]
 
 
-def _check_targets(y: Any, X: np.ndarray, loss: Loss) -> np.ndarray:
+def _check_targets(y: Any, X: Any, loss: Loss) -> np.ndarray:
     if not loss.is_binary:
         return check_column("y", y, X)
     labels = np.asarray(y)
@@ -377,7 +456,7 @@ def _check_targets(y: Any, X: np.ndarray, loss: Loss) -> np.ndarray:
     )
 
 
-def _check_weights(sample_weight: Any, X: np.ndarray) -> np.ndarray:
+def _check_weights(sample_weight: Any, X: Any) -> np.ndarray:
     weights = check_column("sample_weight", sample_weight, X)
     if (weights < 0).any():
         row = int(np.flatnonzero(weights < 0)[0])

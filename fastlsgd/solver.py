@@ -12,6 +12,7 @@ import functools
 import hashlib
 import inspect
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -121,6 +122,7 @@ class Run:
     ----------
     W : ndarray, shape (n_workers, n_params)
         The local iterates: the run's own memory, the same for its whole life; writing to it moves the workers.
+        With CSR rows and l2 > 0 a fresh read-only array; ``set_W`` writes.
     w, w_bar, t, trace, state
         The mean iterate, the average over the run, the steps done, the ledger, and what goes into a checkpoint.
     """
@@ -214,15 +216,40 @@ class Run:
         # Records of steps that an earlier run has passed are not made again.
         self._record_at = self._record_at[self._record_at > self.state.t]
         # A first guess of 5 ms; from then on slices follow the clock.
-        step_ns = self.n_workers * self.batch_size * (10 + problem.n_params / 4)
+        step_ns = self.n_workers * self.batch_size * (10 + problem.n_entries / problem.n_samples / 4)
         self._slice_steps = int(np.clip(5e6 / step_ns, 1, MAX_SLICE_STEPS))
 
     # ---- what a simulator reads ----
 
     @property
     def W(self) -> np.ndarray:
-        """The local iterates, shape (n_workers, n_params); writable, always the same memory."""
-        return self.state.W
+        """The local iterates, shape (n_workers, n_params); writable, always the same memory.
+
+        With CSR rows and l2 > 0 a fresh read-only array: the penalty shrinks all coordinates by one number that
+        is kept apart.
+        """
+        if self.state.scale is None or self.state.is_scaled:
+            return self.state.W
+        self._backend.look_everywhere()  # what is written is averaged too
+        return self.state.padded_W[:, : self.state.n_params]
+
+    def set_W(self, W: npt.ArrayLike) -> None:
+        """Move the workers: set the local iterates, shape (n_workers, n_params).
+
+        The average keeps what it holds of the iterates so far.
+
+        Raises
+        ------
+        ValueError
+            Another shape, or a number that is not finite in the dtype of the problem.
+        """
+        new = np.asarray(W, dtype=self.problem.dtype)
+        if new.shape != self.state.W.shape:
+            raise ValueError(f"W must have shape {self.state.W.shape}, one row a worker, got {new.shape}")
+        if not np.isfinite(new).all():
+            raise ValueError("W must be finite")
+        self.state.set_W(new)
+        self._backend.look_everywhere()
 
     @property
     def t(self) -> int:
@@ -237,7 +264,7 @@ class Run:
     @property
     def w(self) -> np.ndarray:
         """The mean of the local iterates (computed; nothing is written back)."""
-        return self._backend.mean(self.state.padded_W)[: self.state.n_params]
+        return self.state.unscaled(self._backend.mean(self.state.padded_W)[: self.state.n_params])
 
     @property
     def w_bar(self) -> np.ndarray | None:
@@ -321,7 +348,7 @@ class Run:
                 self._raise_diverged(eta, alpha)
         except BaseException:
             # An interrupt comes right behind the compiled call: the run must not be left diverged.
-            if not np.isfinite(state.W).all():
+            if not np.isfinite(state.padded_W).all():
                 state.restore(self._before)
             raise
         elapsed = max(time.monotonic() - started, 1e-6)
@@ -393,6 +420,7 @@ class Run:
             n_gradients=state.t * self.n_workers * self.batch_size,
             n_rounds=state.n_rounds,
             n_bytes=state.n_rounds * message,
+            n_sparse_floats=int(state.clock[3]) if self.problem.is_sparse else math.nan,
             wall_s=wall_s,
             compute_s=compute_s,
             wait_s=wait_s,
@@ -431,7 +459,7 @@ class Run:
             raise RuntimeError("the run diverged, but not when it was repeated: X, y or W changed while it ran")
         eta_t = float(eta[t - before.t - 1])
         advice = ""
-        if is_memory_mapped(self.problem.X):
+        if is_memory_mapped(self.problem.X) and not self.problem.is_sparse:
             self._raise_if_bad_row(t, worker)
         else:
             advice = f"; a constant step up to {self.problem.safe_step():g} cannot diverge here (step_size='auto')"
@@ -484,6 +512,7 @@ class Run:
             "l2": self.problem.l2,
             "fit_intercept": self.problem.fit_intercept,
             "dtype": self.problem.dtype.name,
+            "storage": "csr" if self.problem.is_sparse else "dense",
         }
 
     def __reduce__(self) -> tuple[Any, ...]:

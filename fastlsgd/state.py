@@ -21,7 +21,7 @@ import numpy as np
 from . import _kernels
 
 MAGIC = b"fastlsgd"
-FORMAT = 1
+FORMAT = 2
 MAX_HEADER_BYTES = 1 << 24
 
 
@@ -65,8 +65,13 @@ class State:
         The configuration, of numbers and strings.
     data : what can name the data by a hash: the problem, or what a checkpoint says of it
     W : ndarray, shape (n_workers, n_params), float32 or float64
-        The local iterates (a view of padded rows).
-    clock : int64 array: steps done, rounds done, steps done in the open round
+        The local iterates (a view of padded rows; of a CSR run read-only, and a copy once l2 has scaled it).
+    clock : int64 array: steps done, rounds done, steps done in the open round; of a CSR run of several workers,
+        floats that averagings of changed coordinates alone would have sent
+    scale : float64 array, shape (2,), or None
+        Of a CSR run, whose padded_W holds v and padded_sum64 holds u: s and A with W = s v and sums
+        u + A v + padded_owed, but for the intercept, which is not scaled (src/scales.h). These sums are right in
+        their mean by the weights of the averaging, not each by itself.
     ledger : float64 array: seconds of wall, compute, wait, average; consensus at the last record
     """
 
@@ -78,6 +83,8 @@ class State:
     padded_sum64: np.ndarray
     clock: np.ndarray
     ledger: np.ndarray
+    scale: Any = None
+    padded_owed: Any = None
     pending: Pending = field(default_factory=lambda: Pending(np.zeros(0, np.int64), 0, 0))
 
     @classmethod
@@ -87,8 +94,12 @@ class State:
         W = padded_rows(n_workers, w0.size, w0.dtype)
         W[:, : w0.size] = w0
         sum64 = padded_rows(n_workers, w0.size, np.dtype(np.float64))
+        clock, ledger = np.zeros(4, np.int64), np.zeros(5)
+        if config.get("storage") == "csr":
+            owed = padded_rows(1, w0.size, np.dtype(np.float64))
+            return cls(config, data, w0.size, W, sum64, sum64, clock, ledger, np.array([1.0, 0.0]), owed)
         sums = sum64 if w0.dtype == np.float64 else padded_rows(n_workers, w0.size, w0.dtype)
-        return cls(config, data, w0.size, W, sums, sum64, np.zeros(3, np.int64), np.zeros(5))
+        return cls(config, data, w0.size, W, sums, sum64, clock, ledger)
 
     @property
     def fingerprint(self) -> str:
@@ -97,8 +108,39 @@ class State:
 
     @property
     def W(self) -> np.ndarray:
-        """The local iterates, shape (n_workers, n_params): the run's own memory."""
-        return self.padded_W[:, : self.n_params]
+        """The local iterates, shape (n_workers, n_params): the run's own memory; of a CSR run read-only."""
+        if self.scale is None:
+            return self.padded_W[:, : self.n_params]
+        W = self.unscaled(self.padded_W)[:, : self.n_params]
+        W.setflags(write=False)
+        return W
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether W is not padded_W itself: it would have to be multiplied by s."""
+        return self.scale is not None and self.config["l2"] > 0
+
+    def unscaled(self, padded: np.ndarray) -> np.ndarray:
+        """Return s v for rows of v, padded or not: themselves where nothing is scaled."""
+        if not self.is_scaled:
+            return padded.view()
+        out = padded.copy()
+        out[..., : self.n_features] *= padded.dtype.type(self.scale[0])
+        return out
+
+    def set_W(self, W: np.ndarray) -> None:
+        """Set the local iterates of all workers, in place."""
+        if self.scale is not None:
+            # The sums so far stay as they are, and the new v starts afresh.
+            self.padded_sum64[:, : self.n_params] = self.sums()
+            self.padded_owed[...] = 0.0
+            self.scale[:] = 1.0, 0.0
+        self.padded_W[:, : self.n_params] = W
+
+    @property
+    def n_features(self) -> int:
+        """Coordinates of w that are penalised: all but the intercept."""
+        return self.n_params - bool(self.config["fit_intercept"])
 
     @property
     def t(self) -> int:
@@ -115,6 +157,9 @@ class State:
         sums = self.padded_sum64
         if self.padded_sum is not sums:
             sums = sums + self.padded_sum
+        elif self.scale is not None:
+            sums = sums + self.padded_owed
+            sums[:, : self.n_features] += self.scale[1] * self.padded_W[:, : self.n_features]
         return sums[:, : self.n_params]
 
     def copy(self) -> State:
@@ -125,6 +170,8 @@ class State:
             padded_sum64=_copied(self.padded_sum64),
             clock=self.clock.copy(),
             ledger=self.ledger.copy(),
+            scale=None if self.scale is None else self.scale.copy(),
+            padded_owed=None if self.padded_owed is None else _copied(self.padded_owed),
         )
         other.padded_sum = other.padded_sum64 if self.padded_sum is self.padded_sum64 else _copied(self.padded_sum)
         return other
@@ -145,15 +192,20 @@ class State:
         self.padded_sum64[...] = other.padded_sum64
         self.clock[...] = other.clock
         self.ledger[...] = other.ledger
+        if self.scale is not None:
+            self.scale[...] = other.scale
+            self.padded_owed[...] = other.padded_owed
         self.pending = other.pending
 
     def check(self) -> None:
         """Raise CheckpointError unless clock, round lengths and shapes fit together, as the kernels rely on."""
-        t, n_rounds, since = (int(value) for value in self.clock)
+        t, n_rounds, since = (int(value) for value in self.clock[:3])
         lengths, first = self.pending.lengths, self.pending.first_round
         at = n_rounds - first
         fits = (
-            self.clock.shape == (3,)
+            self.clock.shape == (4,)
+            and self.clock[3] >= 0
+            and (self.scale is None or bool(np.isfinite(self.scale).all() and self.scale[0]))
             and self.ledger.shape == (5,)
             and bool((lengths >= 1).all())
             and 0 <= t <= self.config["n_steps"]
@@ -211,7 +263,7 @@ class State:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {
-            "W": self.W,
+            "W": self.padded_W[:, : self.n_params],
             "sum64": self.padded_sum64[:, : self.n_params],
             "clock": self.clock,
             "ledger": self.ledger,
@@ -220,6 +272,9 @@ class State:
         }
         if self.padded_sum is not self.padded_sum64:
             arrays["sum"] = self.padded_sum[:, : self.n_params]
+        if self.scale is not None:
+            arrays["scale"] = self.scale
+            arrays["owed"] = self.padded_owed[0, : self.n_params]
         return arrays
 
     @classmethod
@@ -253,12 +308,21 @@ class State:
         if W.shape != (header["config"]["n_workers"], n_params) or W.dtype not in (np.float32, np.float64):
             raise CheckpointError("its iterates have another shape than its header says")
         state = cls.start(header["config"], _Known(header["fingerprint"]), np.zeros(n_params, W.dtype))
-        state.W[...] = W
+        state.padded_W[:, :n_params] = W
         state.padded_sum64[:, :n_params] = arrays["sum64"]
         if "sum" in arrays:
             state.padded_sum[:, :n_params] = arrays["sum"]
-        if [arrays[name].shape for name in ("clock", "ledger")] != [(3,), (5,)]:
+        if [arrays[name].shape for name in ("clock", "ledger")] != [(4,), (5,)]:
             raise CheckpointError("its clock has another shape")
+        if (state.scale is None) != ("scale" not in arrays) or ("sum" in arrays) != (
+            state.padded_sum is not state.padded_sum64
+        ):
+            raise CheckpointError("its arrays are not those of its configuration")
+        if state.scale is not None:
+            if arrays["scale"].shape != (2,):
+                raise CheckpointError("its scale has another shape")
+            state.scale[...] = arrays["scale"]
+            state.padded_owed[0, :n_params] = arrays["owed"]
         state.clock[...] = arrays["clock"]
         state.ledger[...] = arrays["ledger"]
         first_round, first_t = header["pending"]

@@ -24,8 +24,10 @@ COST_COLUMNS = (
     "wait_s",
     "average_s",
 )
+# Counts that hold for CSR rows only.
+SPARSE_COLUMNS = ("n_sparse_floats",)
 LAZY_COLUMNS = ("objective_w", "objective_w_bar", "distance_w", "distance_w_bar")
-COLUMNS = (*COST_COLUMNS, *LAZY_COLUMNS, "consensus")
+COLUMNS = (*COST_COLUMNS, *LAZY_COLUMNS, "consensus", *SPARSE_COLUMNS)
 
 
 def allreduce_bytes(n_workers: int, n_numbers: int, itemsize: int = 8) -> int:
@@ -56,6 +58,7 @@ class Record:
     consensus: float
     w: np.ndarray
     w_bar: np.ndarray | None
+    n_sparse_floats: float = float("nan")
 
     @property
     def objective_w(self) -> float:
@@ -79,7 +82,10 @@ class Trace:
       only when recording, on a sample of the rounds where rounds are short, else nan;
     - ``objective_w``, ``objective_w_bar``: F at the mean iterate and at the average, float64;
     - ``distance_w``, ``distance_w_bar``: |. - w*|, nan unless the problem's optimum is known;
-    - ``consensus``: (1/P) sum |w_k - w|^2 just before the averaging.
+    - ``consensus``: (1/P) sum |w_k - w|^2 just before the averaging;
+    - ``n_sparse_floats``: numbers that a sparse exchange would have sent instead of the 2 n_workers n_params of an
+      averaging: each worker sends the coordinates that its rows of the round held (intercept included), and is sent
+      those that any worker's did; 0 for one worker, nan for dense rows. Their indices are not counted.
 
     ``step_s``: seconds of one local step on one core. ``periods``: the round lengths as (length, count)
     pairs. ``layout``, ``n_threads``, ``n_copied_bytes``: what the run used.

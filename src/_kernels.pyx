@@ -5,9 +5,10 @@
 # fills the C structures and releases the GIL. It includes no NumPy header: arrays
 # come as memoryviews or, where the dtype varies, as addresses.
 import os
-from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.math cimport NAN
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 import numpy as np
 
@@ -15,6 +16,7 @@ import numpy as np
 LOSSES = ("squared", "logistic")
 
 PAD = FL_PAD
+TILE = FL_SPARSE_TILE
 FLUSH = FL_FLUSH
 MAX_THREADS = FL_MAX_THREADS
 
@@ -171,7 +173,10 @@ cdef void *address(object array):
 
 
 cdef class Rows:
-    """Rows of (X, y, s) dealt to workers, as the C structure fl_shards."""
+    """Rows of (X, y, s) dealt to workers, as the C structure fl_shards.
+
+    X is a C-contiguous array, or whatever has the arrays data, indices and indptr of a CSR matrix, and its shape.
+    """
 
     cdef fl_shards c
     cdef object alive
@@ -187,8 +192,15 @@ cdef class Rows:
         self.c.intercept = intercept
         self.c.n_samples, self.c.n_features = X.shape
         self.c.n_workers = n_workers
-        self.c.X, self.c.y, self.c.s = address(X), address(y), address(s)
+        self.c.y, self.c.s = address(y), address(s)
         self.c.x_stride = X.shape[1]
+        parts = (X,)
+        if hasattr(X, "indptr"):
+            parts = (X.data, X.indices, X.indptr)
+            self.c.indices, self.c.indptr = address(parts[1]), address(parts[2])
+            self.c.wide = parts[1].itemsize == 8
+            self.c.n_stored = min(len(parts[0]), len(parts[1]))
+        self.c.X = address(parts[0])
         self.c.start = &start[0]
         self.c.order = <const uint32_t *> address(order)
         self.c.seed = seed
@@ -209,7 +221,7 @@ cdef class Rows:
         self.c.ahead = <uint32_t *> address(ahead)
         self.c.ahead_first = <int64_t *> address(ahead_first)
         self.c.ahead_n = <int64_t *> address(ahead_n)
-        self.alive = (X, y, s, start, order, visits, block_ids, visits_epoch, ahead, ahead_first, ahead_n)
+        self.alive = (parts, y, s, start, order, visits, block_ids, visits_epoch, ahead, ahead_first, ahead_n)
 
     def visited(self, uint32_t k, int64_t first, int64_t n):
         """Return the rows (as X lies for the kernels) of visits first .. first + n - 1 (from 0) of worker k."""
@@ -231,22 +243,27 @@ cdef class Slices:
     W, sum and sum64 are (n_workers, ld) arrays, 64-byte aligned and padded with
     zeros; clock is int64 (t, n_rounds, steps done in the open round); ledger is float64 (seconds
     of wall, compute, wait, average; consensus). A slice, the clock and the ledger advance in
-    one call, so an interrupt finds them whole.
+    one call, so an interrupt finds them whole. For CSR rows W holds v, sum64 u, scale s and A, owed (ld)
+    what scales.h says; clock[3] counts the floats that a sparse exchange would have sent.
     """
 
     cdef fl_slice c
     cdef fl_step step
+    cdef fl_sparse sparse
     cdef Rows rows
     cdef object alive
-    cdef int64_t n_threads, row_bytes, next_slot
+    cdef int64_t n_threads, row_bytes, batch_bytes, next_slot
+    cdef int64_t marked_upto   # the step up to which the masks hold what the open round has changed
     cdef bint busy
     cdef unsigned char[::1] scratch
+    cdef unsigned char[::1] batches
     cdef int64_t[::1] clock
     cdef double[::1] ledger
+    cdef double[::1] scale
 
     def __cinit__(self, Rows rows not None, *, str loss, double l2, int64_t batch_size,
                   W, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] ledger,
-                  int64_t n_threads):
+                  scale, owed, int64_t n_threads):
         self.rows = rows
         self.step.loss = LOSSES.index(loss)
         self.step.batch_size = batch_size
@@ -264,7 +281,9 @@ cdef class Slices:
         scratch = aligned(2 * self.n_threads * self.row_bytes)
         self.scratch = scratch
         spare = mean = None
-        if fl_sliced(rows.c.n_workers, self.row_bytes):
+        if rows.c.indices != NULL:
+            self._prepare_sparse(scale, owed, weights)
+        elif fl_sliced(rows.c.n_workers, self.row_bytes):
             mean = aligned(self.row_bytes)
         else:
             spare = aligned(rows.c.n_workers * self.row_bytes)
@@ -275,10 +294,42 @@ cdef class Slices:
         if self.c.seconds == NULL:
             raise MemoryError("no memory for the clocks of the threads")
         fl_gate_init(&self.c.gate)
-        self.alive = (W, sum, sum64, weights, scratch, spare, mean, groups)
+        self.alive = (W, sum, sum64, weights, scratch, spare, mean, groups, self.alive)
 
     def __dealloc__(self):
         free(self.c.seconds)
+
+    def _prepare_sparse(self, scale, owed, weights):
+        cdef int64_t n_workers = self.rows.c.n_workers
+        self.scale = scale
+        self.c.sparse = &self.sparse
+        self.marked_upto = -1
+        changed = None
+        if n_workers > 1:
+            changed = aligned(2 * n_workers * fl_marked_ld(self.step.ld))
+        self.sparse.changed = <uint16_t *> address(changed)
+        self.sparse.owed = <double *> address(owed)
+        self.sparse.sum_of_weights = float(np.asarray(weights).sum())
+        # Slopes of 8 bytes and rows of 4, whole lines a thread.
+        self.batch_bytes = (12 * self.step.batch_size + FL_LINE - 1) // FL_LINE * FL_LINE
+        batches = aligned(self.n_threads * self.batch_bytes)
+        self.batches = batches
+        self.alive = (changed, batches, owed)
+
+    def look_everywhere(self):
+        """Have averagings look at every feature from now on: others may write to W."""
+        self.sparse.everything = True
+
+    cdef void _mark_open_round(self) noexcept nogil:
+        # After a restart, the masks of what the round has changed so far.
+        cdef int64_t b = self.step.batch_size, ld = fl_marked_ld(self.step.ld), k
+        cdef int64_t first = (self.clock[0] - self.clock[2]) * b, n = self.clock[2] * b
+        cdef const fl_shards *shards = &self.rows.c
+        if self.sparse.changed == NULL or self.marked_upto == self.clock[0]:
+            return
+        memset(self.sparse.changed, 0, 2 * shards.n_workers * ld)
+        for k in range(shards.n_workers):
+            current_isa.mark_visits[shards.dtype][shards.wide](shards, k, first, n, self.sparse.changed + k * ld)
 
     def run(self, const int64_t[::1] periods, const double[::1] eta, alpha, *, bint average, bint timing,
             bint want_consensus, share):
@@ -316,6 +367,13 @@ cdef class Slices:
         if average:
             self.step.average = FL_AVERAGE_UNIFORM if alpha is None else FL_AVERAGE_WEIGHTED
         self.c.timing, self.c.want_consensus = timing, want_consensus
+        if self.c.sparse != NULL:
+            scales = np.empty(sizeof(fl_scale) // 8 * (eta.shape[0] + 1))
+            self.sparse.scales = <fl_scale *> address(scales)
+            fl_make_scales(&self.step, self.c.n, self.c.eta, self.c.alpha, self.scale[0], self.scale[1],
+                           <fl_scale *> address(scales))
+            with nogil:
+                self._mark_open_round()
         self.next_slot = 1
         fl_slice_open(&self.c, self.n_threads)
         interrupt = None
@@ -328,6 +386,9 @@ cdef class Slices:
             fl_slice_finish(&self.c, &self.scratch[0])
             self._advance(fl_now_s() - start_s)
         self.busy = False
+        if self.c.sparse != NULL and self.sparse.broken:
+            raise ValueError("the indices of X are no longer what they were when the Problem was made: rows or columns "
+                             "are out of bounds; make a new Problem, and leave X alone while runs use it")
         if interrupt is not None and self.c.first_bad < 0:
             raise interrupt
         return self.c.first_bad
@@ -348,6 +409,9 @@ cdef class Slices:
         cdef fl_scratch scratch
         scratch.mean = &self.scratch[2 * slot * self.row_bytes]
         scratch.update = &self.scratch[(2 * slot + 1) * self.row_bytes]
+        if self.c.sparse != NULL:
+            scratch.slopes = &self.batches[slot * self.batch_bytes]
+            scratch.rows = <uint32_t *> &self.batches[slot * self.batch_bytes + 8 * self.step.batch_size]
         fl_slice_work(&self.c, slot, &scratch)
 
     cdef void _advance(self, double wall_s) noexcept nogil:
@@ -356,6 +420,11 @@ cdef class Slices:
         self.clock[0] += self.c.n
         self.clock[1] += self.c.n_segments - (0 if self.c.closes else 1)
         self.clock[2] = 0 if self.c.closes else self._since_last_end()
+        if self.c.sparse != NULL:
+            self.clock[3] += self.sparse.n_floats
+            self.scale[0] = self.sparse.scales[self.c.n].before
+            self.scale[1] = self.sparse.scales[self.c.n].mass
+            self.marked_upto = self.clock[0]
         self.ledger[0] += wall_s
         self.ledger[4] = self.c.consensus
         if self.c.timing:
@@ -391,13 +460,16 @@ cdef class Pass:
 
     def __cinit__(self, Rows rows not None, str kind, *, str loss="squared", w=None, copies=None):
         cdef int64_t n = rows.c.n_samples, p = rows.c.n_features + rows.c.intercept
+        cdef bint sparse = rows.c.indices != NULL
         self.c.shards = &rows.c
         self.c.isa = current_isa
         self.c.loss = LOSSES.index(loss)
         self.c.n_iterates = 0
-        if w is not None:
+        if w is not None:   # of CSR rows one iterate, or tiles of iterates: (n_tiles, p, FL_SPARSE_TILE)
             self.c.w = <const double *> address(w)
-            self.c.n_iterates, self.c.ldw = w.shape
+            self.c.n_iterates, self.c.ldw = w.shape[:2]
+            if w.ndim == 3:
+                self.c.n_iterates *= FL_SPARSE_TILE
         # Blocks depend on the data's size only, never on the threads: their
         # results are added in order, so sums are the same for any team.
         self.c.rows_per_block = 2048
@@ -405,17 +477,21 @@ cdef class Pass:
             self.c.kind, self.c.out_ld = FL_PASS_OBJECTIVE, self.c.n_iterates
         elif kind == "gradient":
             self.c.kind, self.c.out_ld = FL_PASS_GRADIENT, p + 1
-            self.c.rows_per_block = max(2048, (n + 63) // 64)
+            # At most 64 sums of whole gradients, and no more than fit beside the data.
+            most = max(4, min(64, (1 << 23) // p)) if sparse else 64
+            self.c.rows_per_block = max(2048, (n + most - 1) // most)
         elif kind == "scan":
             self.c.kind, self.c.out_ld = FL_PASS_SCAN, 4
         else:
-            self.c.kind, self.c.out_ld = FL_PASS_COPY, 0
-            self.c.to_X, self.c.to_y = address(copies[0]), address(copies[1])
-            self.c.to_s = address(copies[2])
+            self.c.kind, self.c.out_ld = FL_PASS_COPY, 1 if sparse else 0
+            self.c.to_X = address(copies[0].data if sparse else copies[0])
+            self.c.to_y, self.c.to_s = address(copies[1]), address(copies[2])
+            if sparse:
+                self.c.to_indices, self.c.to_indptr = address(copies[0].indices), address(copies[0].indptr)
         self.c.n_blocks = (n + self.c.rows_per_block - 1) // self.c.rows_per_block
         self.out = np.zeros((self.c.n_blocks, self.c.out_ld))
         self.c.out = <double *> address(self.out)
-        self.work_doubles = fl_pass_doubles(p)
+        self.work_doubles = p if sparse else fl_pass_doubles(p)
         self.alive = (rows, w, copies)
         fl_gate_init(&self.c.gate)
         fl_pass_open(&self.c)

@@ -10,10 +10,13 @@
 
 #include "kernels.h"
 #include "losses.h"
+#include "scales.h"
 #include "visits.h"
 
+#define FL_PASTE4(a, b, c, d) a##_##b##_##c##_##d
 #define FL_PASTE3(a, b, c) a##_##b##_##c
 #define FL_PASTE2(a, b) a##_##b
+#define FL_NAME4(a, b, c, d) FL_PASTE4(a, b, c, d)
 #define FL_NAME3(a, b, c) FL_PASTE3(a, b, c)
 #define FL_NAME2(a, b) FL_PASTE2(a, b)
 #define FLN(name) FL_NAME2(name, FL_ISA)
@@ -54,6 +57,25 @@ static inline void FLN(losses)(int loss, const double *z, const double *y, doubl
 #include "row_body.h"
 #include "worker_body.h"
 #include "pass_body.h"
+#define B uint32_t
+#include "sparse_average.h"
+#undef B
+#define I int32_t
+#define U uint32_t
+#define FNI(name) FL_NAME4(name, float, narrow, FL_ISA)
+#include "sparse_body.h"
+#include "sparse_pass.h"
+#undef I
+#undef U
+#undef FNI
+#define I int64_t
+#define U uint64_t
+#define FNI(name) FL_NAME4(name, float, wide, FL_ISA)
+#include "sparse_body.h"
+#include "sparse_pass.h"
+#undef I
+#undef U
+#undef FNI
 #undef FN
 #undef T
 #undef FL_IS_FLOAT
@@ -68,6 +90,25 @@ static inline void FLN(losses)(int loss, const double *z, const double *y, doubl
 #include "row_body.h"
 #include "worker_body.h"
 #include "pass_body.h"
+#define B uint64_t
+#include "sparse_average.h"
+#undef B
+#define I int32_t
+#define U uint32_t
+#define FNI(name) FL_NAME4(name, double, narrow, FL_ISA)
+#include "sparse_body.h"
+#include "sparse_pass.h"
+#undef I
+#undef U
+#undef FNI
+#define I int64_t
+#define U uint64_t
+#define FNI(name) FL_NAME4(name, double, wide, FL_ISA)
+#include "sparse_body.h"
+#include "sparse_pass.h"
+#undef I
+#undef U
+#undef FNI
 #undef FN
 #undef T
 #undef FL_IS_FLOAT
@@ -102,11 +143,22 @@ static void FLN(mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, i
     }
 }
 
+#define FL_SPARSE(name)                                                                    \
+    {{FL_NAME4(name, float, narrow, FL_ISA), FL_NAME4(name, float, wide, FL_ISA)},         \
+     {FL_NAME4(name, double, narrow, FL_ISA), FL_NAME4(name, double, wide, FL_ISA)}}
+
 const fl_isa FL_NAME2(fl_isa, FL_ISA) = {
     .name = FL_ISA_NAME,
     .local_steps = {FL_NAME3(local_steps, float, FL_ISA), FL_NAME3(local_steps, double, FL_ISA)},
+    .sparse_steps = FL_SPARSE(sparse_steps),
+    .mark_visits = FL_SPARSE(mark_visits),
+    .average_changed = {FL_NAME3(average_changed, float, FL_ISA), FL_NAME3(average_changed, double, FL_ISA)},
     .mean = FLN(mean),
     .objective = {FL_NAME3(objective, float, FL_ISA), FL_NAME3(objective, double, FL_ISA)},
     .gradient = {FL_NAME3(gradient, float, FL_ISA), FL_NAME3(gradient, double, FL_ISA)},
     .scan = {FL_NAME3(scan, float, FL_ISA), FL_NAME3(scan, double, FL_ISA)},
+    .sparse_objective = FL_SPARSE(sparse_objective),
+    .sparse_gradient = FL_SPARSE(sparse_gradient),
+    .sparse_scan = FL_SPARSE(sparse_scan),
+    .sparse_copy = FL_SPARSE(sparse_copy),
 };

@@ -4,7 +4,9 @@
  *
  *   scalar  arith.h, draw.h, losses.h     one number, one draw, one loss
  *   row     row_body.h                    one row of X: its margin, its update
+ *           sparse_body.h                 the same for a CSR row
  *   worker  worker_body.h, visits.h       local steps of a worker: serial, no lock
+ *           sparse_body.h: sparse_steps   the same on CSR rows
  *   team    team.c                        many workers, threads, averaging
  */
 #ifndef FASTLSGD_KERNELS_H
@@ -36,8 +38,12 @@ typedef struct fl_shards {
     int whole;               /* draw with replacement from all rows, not from the shard */
     int intercept;           /* an implicit last coordinate equal to 1, not penalised */
     int64_t n_samples, n_features, n_workers;
-    const void *X;           /* rows of n_features entries ... */
+    const void *X;           /* rows of n_features entries; of a CSR matrix its data ... */
     ptrdiff_t x_stride;      /* ... this many entries apart */
+    const void *indices;     /* CSR: the column of each stored entry; NULL for dense rows ... */
+    const void *indptr;      /* ... n_samples + 1: where rows begin in X and indices */
+    int wide;                /* indices and indptr are int64, else int32 */
+    int64_t n_stored;        /* entries of X and of indices */
     const void *y;           /* same dtype as X */
     const void *s;           /* sample weights, or NULL for 1 */
     const int64_t *start;    /* n_workers + 1 */
@@ -67,7 +73,33 @@ typedef struct fl_step {
 typedef struct fl_scratch {
     void *mean;              /* of all workers, at the end of the last round */
     void *update;            /* the sum over a batch */
+    void *slopes;            /* CSR: batch_size entries ... */
+    uint32_t *rows;          /* ... and as many rows */
 } fl_scratch;
+
+/* Features whose bits fill a cache line of a mask: the smallest task of an averaging
+ * of a CSR run. */
+#define FL_MARKED_BLOCK 512
+static inline int64_t fl_marked_ld(int64_t ld)   /* words between the masks of two workers */
+{
+    return (ld + FL_MARKED_BLOCK - 1) / FL_MARKED_BLOCK * (FL_MARKED_BLOCK / 16);
+}
+
+/* The averaging of a CSR run: see sparse_average.h. */
+typedef struct fl_averaging {
+    void *W;
+    int64_t n_workers, ld;
+    const double *weights;
+    double sum_of_weights;
+    uint16_t *changed;       /* bit j & 15 of word j >> 4, marked_ld words a worker; cleared */
+    int64_t marked_ld;
+    int everything;          /* others may have written to W: look at every feature */
+    double *owed;            /* takes what rounding took from the mean ... */
+    double gain;             /* ... this many times */
+    int64_t intercept;       /* its coordinate, or -1 */
+} fl_averaging;
+
+struct fl_scale;             /* scales.h */
 
 /* The functions that are compiled once per instruction set; [dtype] picks. */
 typedef struct fl_isa {
@@ -79,6 +111,16 @@ typedef struct fl_isa {
     void (*local_steps[2])(const fl_shards *, const fl_step *, int64_t k, int64_t width, int64_t t0, int64_t n,
                            const double *eta, const double *alpha, void *w, void *sum, double *sum64,
                            const fl_scratch *);
+    /* The same for one worker of a CSR run, [dtype][wide]: v and u of scales.h, and the
+     * worker's bits, or NULL. Returns 1 if X is not what it was when it was checked. */
+    int (*sparse_steps[2][2])(const fl_shards *, const fl_step *, int64_t k, int64_t t0, int64_t n,
+                              const struct fl_scale *, void *v, double *u, uint16_t *changed, const fl_scratch *);
+    /* Set the bits of what visits first .. first + n - 1 of worker k have changed. */
+    void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint16_t *changed);
+    /* Average features [first, last), whole blocks; adds to n_floats what workers that
+     * send only changed coordinates would have sent. Returns the first worker with an
+     * entry that is not finite, or -1. */
+    int64_t (*average_changed[2])(const fl_averaging *, int64_t first, int64_t last, int64_t *n_floats);
     /* out = sum_k weights[k] W[k], in float64, worker 0 first, rounded once; written to
      * n_copies rows (ld apart, none of them in W) as well. */
     void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
@@ -94,10 +136,20 @@ typedef struct fl_isa {
     /* Over rows [first, last): out = {largest |x|^2, sum |x|^2, sum |x|^4, a sum
      * that is finite if and only if X, y and s are}. */
     void (*scan[2])(const fl_shards *, int64_t first, int64_t last, double out[4]);
+    /* The same for CSR rows. The iterates of sparse_objective lie in tiles of
+     * FL_SPARSE_TILE, feature by feature, but for a single one. */
+    void (*sparse_objective[2][2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
+                                   int64_t ldw, int64_t n_iterates, double *sums, double *work);
+    double (*sparse_gradient[2][2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
+                                    double *gradient, double *work);
+    void (*sparse_scan[2][2])(const fl_shards *, int64_t first, int64_t last, double out[4], double *work);
+    int (*sparse_copy[2][2])(const fl_shards *, int64_t first, int64_t last, void *to_x, void *to_indices,
+                             const void *to_indptr);
 } fl_isa;
 
 /* Rows that objective and gradient take at a time, and the doubles of work they need. */
 #define FL_BLOCK_ROWS 32
+#define FL_SPARSE_TILE 8
 static inline int64_t fl_padded16(int64_t n) { return (n + 15) / 16 * 16; }
 static inline int64_t fl_pass_doubles(int64_t n_params) { return FL_BLOCK_ROWS * fl_padded16(n_params); }
 

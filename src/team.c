@@ -139,7 +139,7 @@ static void *row_of(const fl_slice *slice, void *buffer, int64_t k)
 
 static void *buffer_of(const fl_slice *slice, int64_t segment)
 {
-    return (segment & 1) && !slice->sliced ? slice->spare : slice->W;
+    return (segment & 1) && slice->spare ? slice->spare : slice->W;
 }
 
 /* Steps of a segment that starts `begin` steps into the slice. */
@@ -161,12 +161,21 @@ int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
     return groups < n_workers ? groups : n_workers;
 }
 
+/* A guess of nanoseconds a step, to size chunks and to space the clocks. */
+static int64_t guessed_step_ns(const fl_slice *slice)
+{
+    const fl_shards *shards = slice->shards;
+    const int64_t row_ns = slice->sparse ? 30 + 3 * shards->n_stored / shards->n_samples
+                                         : 10 + slice->step->n_params / 4;
+    return slice->step->batch_size * row_ns;
+}
+
 /* Lockstep pays while the workers' iterates, sums and rows (with the next ones) keep to a
  * third of the first-level cache; a batch hides its latency by itself. */
 static int64_t lockstep_width(const fl_slice *slice)
 {
     const size_t row_bytes = (size_t)slice->step->n_params * entry_bytes(slice->shards);
-    if (slice->step->batch_size > 1 || row_bytes > 2048)
+    if (slice->sparse || slice->step->batch_size > 1 || row_bytes > 2048)
         return 1;
     return row_bytes > 1024 ? 2 : FL_LOCKSTEP;
 }
@@ -179,8 +188,7 @@ int fl_sliced(int64_t n_workers, int64_t row_bytes)
 void fl_slice_open(fl_slice *slice, int64_t n_threads)
 {
     const int64_t n_workers = slice->shards->n_workers;
-    /* A guess of nanoseconds a step, to size chunks and to space the clocks. */
-    const int64_t step_ns = slice->step->batch_size * (10 + slice->step->n_params / 4);
+    const int64_t step_ns = guessed_step_ns(slice);
     int64_t begin = 0;
     slice->n_segments = 0;
     while (begin < slice->n)
@@ -207,13 +215,20 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
         atomic_init(&slice->groups[g].by, -1);
     }
     slice->n_threads = n_threads;
-    slice->sliced = fl_sliced(n_workers, slice->step->ld * (int64_t)entry_bytes(slice->shards));
-    /* Whole lines, at most sixteen tasks as long as they are short. */
-    const int64_t sixteenth = (slice->step->ld / 16 + FL_PAD - 1) / FL_PAD * FL_PAD;
-    slice->n_features_a_task = sixteenth < FL_PAD ? FL_PAD : sixteenth > 4096 ? 4096 : sixteenth;
+    slice->sliced = slice->sparse ? n_workers > 1
+                                  : fl_sliced(n_workers, slice->step->ld * (int64_t)entry_bytes(slice->shards));
+    /* Whole lines (of masks too), at most sixteen tasks as long as they are short. */
+    const int64_t line = slice->sparse ? FL_MARKED_BLOCK : FL_PAD;
+    const int64_t sixteenth = (slice->step->ld / 16 + line - 1) / line * line;
+    slice->n_features_a_task = sixteenth < line ? line : sixteenth > 4096 ? 4096 : sixteenth;
     slice->n_tasks_an_averaging = (slice->step->ld + slice->n_features_a_task - 1) / slice->n_features_a_task;
     atomic_init(&slice->averaging, 0);
     atomic_init(&slice->n_averaged, 0);
+    if (slice->sparse) {
+        atomic_init(&slice->sparse->broken, 0);
+        atomic_init(&slice->sparse->n_floats, 0);
+        atomic_init(&slice->sparse->bad, INT64_MAX);
+    }
     slice->first_bad = -1;
     slice->consensus = NAN;
     fl_open(&slice->gate);
@@ -253,6 +268,41 @@ static void start_at_the_mean(at_work *me, void *rows, int64_t n, double *clock_
     }
 }
 
+static void sparse_chunk_of_steps(const at_work *me, int64_t k, int64_t from, int64_t to)
+{
+    const fl_slice *slice = me->slice;
+    const fl_shards *shards = slice->shards;
+    const int64_t ld = slice->step->ld;
+    uint16_t *changed = slice->sparse->changed;
+    if (slice->isa->sparse_steps[shards->dtype][shards->wide](
+            shards, slice->step, k, slice->t0 + from, to - from, slice->sparse->scales + from,
+            row_of(slice, slice->W, k), slice->sum64 + k * ld, changed ? changed + k * fl_marked_ld(ld) : NULL,
+            me->scratch))
+        atomic_store_explicit(&slice->sparse->broken, 1, memory_order_relaxed);
+}
+
+/* Averages features [first, last) of a CSR run after `end` steps of the slice, in place. */
+static void sparse_average(fl_slice *slice, int64_t end, int64_t first, int64_t last)
+{
+    const int64_t ld = slice->step->ld;
+    int64_t n_floats = 0;
+    const fl_averaging averaging = {
+        .W = slice->W, .n_workers = slice->shards->n_workers, .ld = ld, .weights = slice->weights,
+        .sum_of_weights = slice->sparse->sum_of_weights, .changed = slice->sparse->changed,
+        .marked_ld = fl_marked_ld(ld), .everything = slice->sparse->everything, .owed = slice->sparse->owed,
+        .gain = slice->sparse->scales[end].mass,
+        .intercept = slice->shards->intercept ? slice->shards->n_features : -1,
+    };
+    const int64_t bad = slice->isa->average_changed[slice->shards->dtype](&averaging, first, last < ld ? last : ld,
+                                                                                   &n_floats);
+    atomic_fetch_add_explicit(&slice->sparse->n_floats, n_floats, memory_order_relaxed);
+    int_fast64_t seen = atomic_load_explicit(&slice->sparse->bad, memory_order_relaxed);
+    while (bad >= 0 && bad < seen &&
+           !atomic_compare_exchange_weak_explicit(&slice->sparse->bad, &seen, bad, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+}
+
 /* One chunk of one group, which this thread has claimed. */
 static void chunk_of_steps(at_work *me, int64_t group, int64_t from, int64_t to)
 {
@@ -261,9 +311,11 @@ static void chunk_of_steps(at_work *me, int64_t group, int64_t from, int64_t to)
     const int64_t first = group * n_workers / slice->n_groups, last = (group + 1) * n_workers / slice->n_groups;
     void *W = buffer_of(slice, me->segment);
     double clock_s = me->timed ? fl_now_s() : 0.0;
-    if (from == me->begin && me->segment > 0)
+    if (from == me->begin && me->segment > 0 && !slice->sparse)
         start_at_the_mean(me, row_of(slice, W, first), last - first, &clock_s);
-    for (int64_t k = first; k < last; k += slice->width)
+    for (int64_t k = first; slice->sparse && k < last; k++)
+        sparse_chunk_of_steps(me, k, from, to);
+    for (int64_t k = first; !slice->sparse && k < last; k += slice->width)
         slice->isa->local_steps[slice->shards->dtype](
             slice->shards, slice->step, k, last - k < slice->width ? last - k : slice->width, slice->t0 + from,
             to - from, slice->eta + from, slice->alpha ? slice->alpha + from : NULL, row_of(slice, W, k),
@@ -357,7 +409,9 @@ static void average_by_features(at_work *me)
             continue;
         const int64_t first = task * slice->n_features_a_task;
         const int64_t left = slice->step->n_params - first;
-        if (left > 0)
+        if (slice->sparse)
+            sparse_average(slice, me->end, first, first + slice->n_features_a_task);
+        else if (left > 0)
             slice->isa->mean((const char *)slice->W + (size_t)first * bytes, slice->shards->dtype,
                              slice->shards->n_workers, slice->step->ld,
                              left < slice->n_features_a_task ? left : slice->n_features_a_task, slice->weights,
@@ -427,20 +481,31 @@ void fl_slice_finish(fl_slice *slice, void *mean)
     const double start_s = slice->timing ? fl_now_s() : 0.0;
     if (buffer_of(slice, slice->n_segments - 1) != slice->W)
         memcpy(slice->W, slice->spare, (size_t)n_workers * row_bytes);
+    if (slice->sparse && atomic_load_explicit(&slice->sparse->bad, memory_order_relaxed) < n_workers)
+        slice->first_bad = (int64_t)atomic_load_explicit(&slice->sparse->bad, memory_order_relaxed);
     for (int64_t k = 0; k < n_workers && slice->first_bad < 0; k++)
         if (!is_finite_row(row_of(slice, slice->W, k), dtype, n_params))
             slice->first_bad = k;
     if (shares_last_averaging(slice))
         mean = slice->mean;
-    else if (slice->closes || slice->want_consensus)
+    else if ((slice->closes && !slice->sparse) || slice->want_consensus)
         slice->isa->mean(slice->W, dtype, n_workers, slice->step->ld, n_params, slice->weights, mean, NULL, 0);
     if (slice->want_consensus) {
-        double sum = 0.0;
-        for (int64_t k = 0; k < n_workers; k++)
-            sum += squared_distance(row_of(slice, slice->W, k), mean, dtype, n_params);
-        slice->consensus = sum / (double)n_workers;
+        /* Of a CSR run W is v: its features stand scaled by s, its intercept does not. */
+        const int64_t scaled = slice->sparse ? slice->shards->n_features : n_params;
+        const double s = slice->sparse ? slice->sparse->scales[slice->n].before : 1.0;
+        const size_t at = (size_t)scaled * entry_bytes(slice->shards);
+        double sum = 0.0, rest = 0.0;
+        for (int64_t k = 0; k < n_workers; k++) {
+            const char *row = row_of(slice, slice->W, k);
+            sum += squared_distance(row, mean, dtype, scaled);
+            rest += squared_distance(row + at, (const char *)mean + at, dtype, n_params - scaled);
+        }
+        slice->consensus = (s * s * sum + rest) / (double)n_workers;
     }
-    if (slice->closes)
+    if (slice->sparse && slice->closes && !shares_last_averaging(slice) && n_workers > 1)
+        sparse_average(slice, slice->n, 0, slice->step->ld);
+    if (slice->closes && !slice->sparse)
         for (int64_t k = 0; k < n_workers; k++)
             memcpy(row_of(slice, slice->W, k), mean, row_bytes);
     if (slice->timing)
@@ -449,7 +514,7 @@ void fl_slice_finish(fl_slice *slice, void *mean)
 
 /* ---- a pass over the data ---- */
 
-static void copy_rows(const fl_pass *pass, int64_t first, int64_t last)
+static void copy_dense_rows(const fl_pass *pass, int64_t first, int64_t last)
 {
     const fl_shards *shards = pass->shards;
     const size_t bytes = entry_bytes(shards), row_bytes = (size_t)shards->n_features * bytes;
@@ -459,6 +524,15 @@ static void copy_rows(const fl_pass *pass, int64_t first, int64_t last)
             __builtin_prefetch((const char *)shards->X + (size_t)((int64_t)shards->order[i + 8] * shards->x_stride) * bytes);
         memcpy((char *)pass->to_X + (size_t)i * row_bytes,
                (const char *)shards->X + (size_t)(row * shards->x_stride) * bytes, row_bytes);
+    }
+}
+
+static void copy_columns(const fl_pass *pass, int64_t first, int64_t last)
+{
+    const fl_shards *shards = pass->shards;
+    const size_t bytes = entry_bytes(shards);
+    for (int64_t i = first; i < last; i++) {
+        const int64_t row = shards->order ? (int64_t)shards->order[i] : i;
         memcpy((char *)pass->to_y + (size_t)i * bytes, (const char *)shards->y + (size_t)row * bytes, bytes);
         if (shards->s)
             memcpy((char *)pass->to_s + (size_t)i * bytes, (const char *)shards->s + (size_t)row * bytes, bytes);
@@ -474,6 +548,7 @@ void fl_pass_open(fl_pass *pass)
 void fl_pass_work(fl_pass *pass, double *work)
 {
     const fl_shards *shards = pass->shards;
+    const int sparse = shards->indices != NULL;
     for (;;) {
         const int64_t block = atomic_fetch_add_explicit(&pass->next, 1, memory_order_relaxed);
         if (block >= pass->n_blocks)
@@ -484,18 +559,28 @@ void fl_pass_work(fl_pass *pass, double *work)
         double *out = pass->out + block * pass->out_ld;
         switch (pass->kind) {
         case FL_PASS_OBJECTIVE:
-            pass->isa->objective[shards->dtype](shards, pass->loss, first, last, pass->w, pass->ldw,
-                                                pass->n_iterates, out, work);
+            (sparse ? pass->isa->sparse_objective[shards->dtype][shards->wide]
+                    : pass->isa->objective[shards->dtype])(shards, pass->loss, first, last, pass->w, pass->ldw,
+                                                           pass->n_iterates, out, work);
             break;
         case FL_PASS_GRADIENT:
             out[pass->out_ld - 1] =
-                pass->isa->gradient[shards->dtype](shards, pass->loss, first, last, pass->w, out, work);
+                (sparse ? pass->isa->sparse_gradient[shards->dtype][shards->wide]
+                        : pass->isa->gradient[shards->dtype])(shards, pass->loss, first, last, pass->w, out, work);
             break;
         case FL_PASS_SCAN:
-            pass->isa->scan[shards->dtype](shards, first, last, out);
+            if (sparse)
+                pass->isa->sparse_scan[shards->dtype][shards->wide](shards, first, last, out, work);
+            else
+                pass->isa->scan[shards->dtype](shards, first, last, out);
             break;
         default:
-            copy_rows(pass, first, last);
+            if (sparse)
+                out[0] = pass->isa->sparse_copy[shards->dtype][shards->wide](shards, first, last, pass->to_X,
+                                                                             pass->to_indices, pass->to_indptr);
+            else
+                copy_dense_rows(pass, first, last);
+            copy_columns(pass, first, last);
         }
     }
 }

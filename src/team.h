@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "kernels.h"
+#include "scales.h"
 
 #define FL_LINE 64
 #define FL_MAX_THREADS 256
@@ -52,6 +53,19 @@ typedef struct fl_group {
     char apart2[FL_LINE - 2 * sizeof(atomic_int_fast64_t)];
 } fl_group;
 
+/* What a slice of a CSR run has besides. */
+typedef struct fl_sparse {
+    const fl_scale *scales;         /* n + 1, of the steps: see scales.h */
+    uint16_t *changed;              /* masks, fl_marked_ld words a worker; NULL for one worker */
+    int everything;                 /* averagings look at every feature */
+    double sum_of_weights;
+    double *owed;                   /* ld: what rounding took from means, as w_bar misses it: see scales.h */
+    char apart[FL_LINE];
+    atomic_int broken;              /* X is not what it was when it was checked */
+    atomic_int_fast64_t n_floats;   /* that exchanges of changed coordinates alone would have sent */
+    atomic_int_fast64_t bad;        /* first worker that an averaging found not finite, or INT64_MAX */
+} fl_sparse;
+
 /* A slice: n local steps of every worker from t0 on. The open round has periods[0]
  * steps in all, since of them done; the following rounds have periods[1], ... */
 typedef struct fl_slice {
@@ -62,11 +76,12 @@ typedef struct fl_slice {
     const int64_t *periods;
     const double *eta, *alpha;      /* n each; alpha NULL unless FL_AVERAGE_WEIGHTED */
     const double *weights;          /* n_workers, of the averaging */
-    void *W, *spare;                /* two buffers of iterates; W holds them before and after */
+    void *W, *spare;                /* two buffers of iterates, or one; W holds them before and after */
     void *mean;                     /* of all workers, where averaging is shared out by features */
     void *sum;
     double *sum64;
     int timing, want_consensus;
+    fl_sparse *sparse;              /* NULL for dense rows */
 
     /* set by fl_slice_open */
     int64_t n_segments, n_groups, chunk;
@@ -90,8 +105,8 @@ typedef struct fl_slice {
 
 /* Groups of workers that threads claim; at most 8 a thread. */
 int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width);
-/* Whether averagings of so many iterates are shared out by features, in place: the
- * slice then needs mean and no spare. Depends on the sizes alone. */
+/* Whether averagings of so many iterates (of dense rows) are shared out by features, in
+ * place: the slice then needs mean and no spare. Depends on the sizes alone. */
 int fl_sliced(int64_t n_workers, int64_t row_bytes);
 void fl_slice_open(fl_slice *, int64_t n_threads);
 /* Work until the slice is done; the owner and any helper. slot < FL_MAX_THREADS. */
@@ -113,7 +128,9 @@ typedef struct fl_pass {
     int64_t ldw, n_iterates;
     double *out;                    /* n_blocks rows of out_ld */
     int64_t out_ld, rows_per_block, n_blocks;
-    void *to_X, *to_y, *to_s;       /* copy: rows in the order of the positions */
+    void *to_X, *to_y, *to_s;       /* copy: rows in the order of the positions ... */
+    void *to_indices;               /* ... CSR: beside to_X ... */
+    const void *to_indptr;          /* ... as this has been laid out */
     char apart[FL_LINE];
     atomic_int_fast64_t next;
     fl_gate gate;

@@ -202,3 +202,101 @@ class Twin:
         for k in range(self.W.shape[0]):
             total = total + self.weights[k] * sums[k]
         return (total / self.t).astype(self.X.dtype)
+
+
+class SparseTwin:
+    """The same for CSR rows: `rows` is a list of (columns, values), in stored order, a column perhaps twice."""
+
+    FOLD = 2.0**10
+
+    def __init__(self, rows, n_features, y, *, loss, l2=0.0, sample_weight=None, intercept=False, n_workers, seed=0,
+                 batch_size=1, sampling="reshuffle", partition="iid", weights=None, w0=None):  # fmt: skip
+        self.rows, self.d, self.y, self.s_i = rows, n_features, y, sample_weight
+        self.T = y.dtype.type
+        self.loss, self.l2, self.b, self.intercept = loss, l2, batch_size, intercept
+        self.visits = Visits(len(rows), n_workers, sampling=sampling, partition=partition, seed=seed)
+        self.weights = np.full(n_workers, 1.0 / n_workers) if weights is None else np.asarray(weights)
+        self.v = np.zeros((n_workers, n_features + intercept), self.T)
+        if w0 is not None:
+            self.v[:] = w0
+        self.u, self.owed = np.zeros(self.v.shape), np.zeros(self.v.shape[1])
+        self.s, self.A, self.t, self.n_folds, self.total = 1.0, 0.0, 0, 0, 0.0
+        self.changed = [set() for _ in range(n_workers)]
+        self.n_sparse_floats = 0
+
+    def dot(self, row, v):
+        lanes = np.zeros(8, self.T)
+        for i, (j, x) in enumerate(zip(*row, strict=True)):
+            lanes[i % 8] += x * v[j]
+        for half in (4, 2, 1):
+            lanes = lanes[:half] + lanes[half:]
+        return lanes
+
+    def step(self, eta, alpha=1.0):
+        T, after, fold = self.T, self.s * (1.0 - eta * self.l2), None
+        if not 1 / self.FOLD <= abs(after) <= self.FOLD:
+            after, fold = 1.0, after
+            self.n_folds += 1
+        for k, v in enumerate(self.v):
+            visited = [self.visits(k, self.t * self.b + j) for j in range(self.b)]
+            slopes = []
+            for i in visited:
+                z = T(self.s) * self.dot(self.rows[i], v) + (v[self.d] if self.intercept else T(0))
+                g = dloss(self.loss, z, self.y[i : i + 1])
+                slopes.append((g if self.s_i is None else self.s_i[i] * g)[0])
+            mass = self.A
+            if fold is not None:
+                self.u[k, : self.d] += mass * v[: self.d].astype(np.float64)
+                v[: self.d] *= T(fold)
+                mass = 0.0
+            lost = T(0)
+            for i, slope in zip(visited, slopes, strict=True):
+                c = T(eta / (self.b * after)) * slope
+                for j, x in zip(*self.rows[i], strict=True):
+                    old = v[j]
+                    v[j] = old - c * x
+                    self.u[k, j] += mass * (float(old) - float(v[j]))
+                    self.changed[k].add(int(j))
+                lost += T(eta / self.b) * slope
+            if self.intercept:
+                v[self.d] -= lost
+                self.u[k, self.d] += alpha * float(v[self.d])
+                self.changed[k].add(self.d)
+        self.A = (self.A if fold is None else 0.0) + alpha * after
+        self.s, self.t, self.total = after, self.t + 1, self.total + alpha
+
+    def average(self):
+        if len(self.v) > 1:
+            total = np.zeros(self.v.shape[1])
+            for weight, v in zip(self.weights, self.v, strict=True):
+                total = total + weight * v.astype(np.float64)
+            differs = (self.v != self.v[0]).any(axis=0)
+            m = np.where(differs, total.astype(self.T), self.v[0])
+            rest = self.A * np.where(differs, total - self.weights.sum() * m.astype(np.float64), 0.0)
+            self.owed[: self.d] += rest[: self.d]
+            self.v[:] = m
+            self.n_sparse_floats += sum(map(len, self.changed)) + len(self.v) * len(set().union(*self.changed))
+        self.changed = [set() for _ in self.v]
+
+    def run(self, etas, periods):
+        ends = set(np.cumsum(periods).tolist()) | {self.t + len(etas)}
+        for eta in etas:
+            self.step(float(eta))
+            if self.t in ends:
+                self.average()
+        return self
+
+    @property
+    def W(self):
+        W = self.v.copy()
+        W[:, : self.d] *= self.T(self.s)
+        return W
+
+    @property
+    def w_bar(self):
+        sums = self.u + self.owed
+        sums[:, : self.d] += np.float64(self.A) * self.v[:, : self.d]
+        total = np.zeros(self.v.shape[1])
+        for weight, row in zip(self.weights, sums, strict=True):
+            total = total + weight * row
+        return (total / self.total).astype(self.T)

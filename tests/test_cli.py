@@ -152,26 +152,22 @@ def test_other_kinds_of_files(ending, tmp_path):
     assert re.search(rf"data.{ending}: 32 training rows( \(\+ 8 test\))? x 2 features", result.stdout)
 
 
-def test_sparse_rows_are_made_dense_up_to_a_limit(tmp_path, compared, monkeypatch):
+def test_sparse_rows_stay_sparse(tmp_path, compared):
     pytest.importorskip("sklearn")
     (tmp_path / "data.svm").write_text("\n".join(f"{i % 2} {i % 5 + 1}:1.5 6:{i}" for i in range(40)))
-    monkeypatch.setattr(cli, "MOST_DENSE", 40 * 6 * 4)
     result = run("tradeoff", "data.svm", "--no-files")
     assert result.exit_code == 0, result.stderr
-    X = np.asarray(compared.problem.X)
+    assert compared.problem.is_sparse
+    X = compared.problem.X.toarray()
     assert X.shape == (32, 6) and X.dtype == np.float32 and (np.count_nonzero(X[:, :5], axis=1) == 1).all()
-    monkeypatch.setattr(cli, "MOST_DENSE", 40 * 6 * 4 - 1)
-    result = run("tradeoff", "data.svm", "--no-files")
-    assert result.exit_code == 2 and result.stderr.count("\n") == 1
-    assert "data.svm is sparse, and 40 rows x 6 columns would take" in result.stderr
 
 
-def test_sets_that_stay_sparse_are_marked():
+def test_sets_that_are_too_wide_are_marked():
     lines = re.sub(r"\s+", " ", run("data", env={"COLUMNS": "300"}).stdout)
-    assert lines.count("sparse: not for tradeoff yet") == 3
+    assert lines.count("too many columns for tradeoff") == 3
     for name in ("newsgroups20", "wordnet", "words"):
-        assert cli._stays_sparse(name)
-    assert not cli._stays_sparse("census")
+        assert cli._too_wide(name)
+    assert not cli._too_wide("census")
 
 
 def test_options_reach_the_comparison(csv, compared):

@@ -429,7 +429,8 @@ def test_parameters_are_stored_as_given_and_cloned(estimator):
 @parametrize_with_checks(
     [LocalSGDClassifier(), LocalSGDRegressor()],
     expected_failed_checks=lambda model: {
-        "check_sample_weight_equivalence_on_dense_data": "equal in distribution only: other rows are drawn"
+        f"check_sample_weight_equivalence_on_{kind}_data": "equal in distribution only: other rows are drawn"
+        for kind in ("dense", "sparse")
     },
 )
 def test_scikit_learns_own_checks(estimator, check):
@@ -441,19 +442,36 @@ def test_scikit_learns_own_checks(estimator, check):
 
 def test_wrong_data_are_named():
     X, y = fitting_data(LocalSGDClassifier)
-    with pytest.raises(TypeError, match=r"dense array in this version, got the sparse csr_array; pass X.toarray"):
-        LocalSGDClassifier().fit(sparse.csr_array(X), y)
     with pytest.raises(ValueError, match="y must hold two classes, got one class only"):
         LocalSGDClassifier().fit(X, np.ones(200))
     model = LocalSGDClassifier(n_passes=1).fit(X, y)
-    with pytest.raises(TypeError, match="sparse csr_matrix"):
-        model.predict(sparse.csr_matrix(X))
     X[3, 1] = np.nan
-    for method in (model.predict, model.predict_proba, lambda X: model.fit(X, y)):
-        with pytest.raises(ValueError, match="NaN"):
-            method(X)
+    for form in (np.asarray, sparse.csr_matrix):
+        for method in (model.predict, model.predict_proba, lambda X: model.fit(X, y)):
+            with pytest.raises(ValueError, match="NaN"):
+                method(form(X))
     with pytest.raises(NotFittedError):
         LocalSGDClassifier().decision_function(X)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array])
+def test_sparse_rows_are_fitted_as_they_are(kind):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3000, 300)).astype(np.float32)
+    X[rng.random(X.shape) < 0.9] = 0
+    X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-6)
+    y = np.where(X @ rng.standard_normal(300) + 0.1 * rng.standard_normal(3000) > 0, "yes", "no")
+    model, dense = LocalSGDClassifier(), LocalSGDClassifier(standardize=False)
+    model.fit(kind(X), y)
+    dense.fit(X, y)
+    assert model.coef_.dtype == np.float32
+    np.testing.assert_allclose(model.coef_, dense.coef_, atol=1e-3 * np.abs(dense.coef_).max())
+    np.testing.assert_allclose(model.predict_proba(kind(X)), model.predict_proba(X), atol=1e-5)
+    assert model.score(kind(X), y) > 0.8
+    weights = rng.integers(0, 3, 3000)
+    assert model.fit(kind(X), y, sample_weight=weights).score(kind(X), y) > 0.8
+    target = X @ rng.standard_normal(300)
+    assert LocalSGDRegressor().fit(kind(X), target).score(kind(X), target) > 0.8
 
 
 def test_scales_beyond_the_dtype_are_named():

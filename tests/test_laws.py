@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import reference
 from conftest import make_data
+from scipy import sparse
 
 import fastlsgd as fl
 from fastlsgd import _kernels
@@ -324,6 +325,25 @@ def test_the_processor_changes_no_bit():
         used, found[isa] = done.stdout.split()
         assert used == isa
     assert len(set(found.values())) == 1, found
+
+
+@pytest.mark.parametrize(("loss", "dtype"), CASES)
+@pytest.mark.parametrize("n_workers", [1, 3, 8])
+def test_csr_equals_dense_to_a_few_ulp(loss, dtype, n_workers):
+    """4 ulp of max|w| after one round from a common state, and 1e-12 / 2e-5 relative after 1,000 rounds."""
+    X, y = make_data(loss, dtype)
+    X[np.random.default_rng(0).random(X.shape) < 0.7] = 0
+    problems = [fl.Problem(rows, y, loss=loss, l2=0.01, fit_intercept=True) for rows in (X, sparse.csr_array(X))]
+    w0 = np.random.default_rng(1).standard_normal(38)
+    one_round = {"n_workers": n_workers, "n_steps": 5, "schedule": fl.OneShot(), "w0": w0}
+    dense, csr = (solve(problem, **one_round) for problem in problems)
+    assert csr.w.dtype == csr.w_bar.dtype == csr.state.W.dtype == dtype
+    assert np.abs(csr.w - dense.w).max() <= 4 * np.finfo(dtype).eps * np.abs(dense.w).max()
+    many = {"n_workers": n_workers, "n_steps": 3000, "schedule": fl.FixedPeriod(3)}
+    dense, csr = (solve(problem, **many) for problem in problems)
+    tolerance = 1e-12 if dtype == np.float64 else 2e-5
+    assert np.abs(csr.w - dense.w).max() <= tolerance * np.abs(dense.w).max()
+    assert np.abs(csr.w_bar - dense.w_bar).max() <= tolerance * np.abs(dense.w_bar).max()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -60,7 +60,7 @@ def test_objectives_and_distances_are_evaluated_when_read(problem):
     np.testing.assert_allclose(trace.distance_w, expected, rtol=1e-6)
     assert set(trace.to_dict()) == {
         "t", "n_gradients", "n_rounds", "n_bytes", "wall_s", "compute_s", "wait_s", "average_s", "objective_w",
-        "objective_w_bar", "distance_w", "distance_w_bar", "consensus",
+        "objective_w_bar", "distance_w", "distance_w_bar", "consensus", "n_sparse_floats",
     }  # fmt: skip
     with pytest.raises(AttributeError, match="its columns are t, n_gradients"):
         _ = trace.objective
@@ -389,12 +389,12 @@ def test_bad_data_is_refused_with_what_to_do(case):
         fl.Problem(X, y, loss="logistic")
 
 
-def test_sparse_data_is_refused_with_what_to_do():
+def test_sparse_data_that_is_not_csr_is_refused_with_what_to_do():
     from scipy import sparse
 
     X, y = _x()
-    with pytest.raises(TypeError, match=r"must be a dense array in this version.*toarray"):
-        fl.Problem(sparse.csr_array(X), y, loss="logistic")
+    with pytest.raises(TypeError, match=r"must be CSR if it is sparse.*tocsr"):
+        fl.Problem(sparse.csc_array(X), y, loss="logistic")
 
 
 BAD_ARGUMENTS = {

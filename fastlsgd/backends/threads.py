@@ -43,6 +43,8 @@ class Threads:
             weights=weights,
             clock=state.clock,
             ledger=state.ledger,
+            scale=state.scale,
+            owed=state.padded_owed,
             n_threads=n_threads,
         )
 
@@ -70,6 +72,10 @@ class Threads:
     def _share(self, work: _kernels.Slices) -> None:
         if self.n_threads > 1:
             share(work, self.n_threads - 1)
+
+    def look_everywhere(self) -> None:
+        """Have averagings of a CSR run look at every feature from now on: others may write to W."""
+        self._slices.look_everywhere()
 
     def mean(self, padded_W: np.ndarray) -> np.ndarray:
         """Return the weighted mean of the rows, padded as they are; the same bits as an averaging's.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +54,7 @@ class TestPart:
     ----------
     problem : Problem
         Whose w are to be judged.
-    X, y : arrays, shapes (m, n_features) and (m,)
+    X, y : arrays, shapes (m, n_features) and (m,); X may be CSR
         Prepared as those of the problem.
 
     Raises
@@ -65,7 +66,9 @@ class TestPart:
     __test__ = False  # pytest takes classes named Test... for tests
 
     def __init__(self, problem: Problem, X: npt.ArrayLike, y: npt.ArrayLike) -> None:
-        self.X, self.y = np.asarray(X), np.asarray(y, dtype=np.float64)
+        rows: Any = X
+        self.X = rows if hasattr(X, "tocsr") else np.asarray(X)
+        self.y = np.asarray(y, dtype=np.float64)
         if self.X.ndim != 2 or self.X.shape[1] != problem.n_features or self.y.shape != self.X.shape[:1]:
             raise ValueError(
                 f"test must be (X, y) with shapes (m, {problem.n_features}) and (m,), "
@@ -93,7 +96,8 @@ class TestPart:
     def _predict(self, W: Vector) -> Vector:
         """Predictions, float64, shape (len(W), m); the intercept, if there is one, is the last coordinate."""
         d = self.X.shape[1]
-        blocks = [W[:, :d] @ self.X[i : i + 8192].T.astype(np.float64) for i in range(0, len(self.X), 8192)]
+        firsts = range(0, self.X.shape[0], 8192)
+        blocks = [(self.X[i : i + 8192].astype(np.float64) @ W[:, :d].T).T for i in firsts]
         return np.concatenate(blocks, axis=1) + W[:, d:].sum(axis=1, keepdims=True)
 
 
