@@ -17,6 +17,7 @@ HEADERS = [
     "isa_body.h",
     "kernels.h",
     "losses.h",
+    "margins.h",
     "pass_body.h",
     "row_body.h",
     "scales.h",

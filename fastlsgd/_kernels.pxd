@@ -15,7 +15,6 @@ cdef extern from "kernels.h" nogil:
         FL_VISITS
         FL_FLUSH
         FL_PAD
-        FL_SPARSE_TILE
 
     ctypedef struct fl_shards:
         int dtype
@@ -67,7 +66,17 @@ cdef extern from "kernels.h" nogil:
                      const double *weights, void *out, void *copies, int64_t n_copies) noexcept
 
     int64_t fl_marked_ld(int64_t ld)
-    int64_t fl_pass_doubles(int64_t n_params)
+    enum:
+        FL_PANEL
+        FL_FEW_ITERATES
+
+    ctypedef struct fl_iterates:
+        int64_t n
+        const double *w
+        const double *panels
+        const double *intercepts
+
+    int64_t fl_pass_doubles(int64_t n_iterates)
     const fl_isa *fl_isas[]
     bint fl_supported(const fl_isa *)
 
@@ -164,6 +173,7 @@ cdef extern from "team.h" nogil:
 
     enum:
         FL_PASS_OBJECTIVE
+        FL_PASS_EXCESS
         FL_PASS_GRADIENT
         FL_PASS_SCAN
         FL_PASS_COPY
@@ -173,8 +183,7 @@ cdef extern from "team.h" nogil:
         const fl_isa *isa
         const fl_shards *shards
         int loss
-        const double *w
-        int64_t ldw, n_iterates
+        fl_iterates iterates
         double *out
         int64_t out_ld, rows_per_block, n_blocks
         void *to_X

@@ -5,7 +5,6 @@ import numpy as np
 
 LOSSES: tuple[str, ...]
 PAD: int
-TILE: int
 FLUSH: int
 MAX_THREADS: int
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ class BaselineResult:
         Seconds of the whole call.
     objectives : tuple of float
         L-BFGS: F at every evaluation, in order. Else empty.
+    iterates : tuple of ndarray
+        L-BFGS: where it was evaluated. Else empty.
     traces : tuple of Trace
         The ledgers of the runs it is made of. Empty for deterministic ones.
     """
@@ -54,6 +56,7 @@ class BaselineResult:
     n_bytes: int
     wall_s: float
     objectives: tuple[float, ...] = ()
+    iterates: tuple[np.ndarray, ...] = field(default=(), repr=False)
     traces: tuple[Trace, ...] = ()
 
 
@@ -95,7 +98,7 @@ def lbfgs(
     Returns
     -------
     BaselineResult
-        ``w`` is the iterate of the lowest objective seen, ``objectives`` all that were evaluated.
+        ``w`` is the iterate of the lowest objective seen, ``objectives`` and ``iterates`` all that were evaluated.
 
     Raises
     ------
@@ -109,13 +112,13 @@ def lbfgs(
     if target is not None and f_star is None:
         f_star = float(problem.objective(problem.optimum()))
     objectives: list[float] = []
-    lowest = np.zeros(problem.n_params)
+    iterates: list[Vector] = []
 
     def evaluate(w: Vector) -> tuple[float, Vector]:
-        value, gradient = problem.objective_and_gradient(w)
-        if not objectives or value < min(objectives):
-            lowest[:] = w
+        found, gradient = problem.objective_and_gradient(w)
+        value = float(found)
         objectives.append(value)
+        iterates.append(w.copy())
         if target is not None and f_star is not None and value - f_star <= target:
             raise _Reached
         return value, gradient
@@ -133,13 +136,14 @@ def lbfgs(
     n_passes = len(objectives)
     return BaselineResult(
         name="L-BFGS",
-        w=lowest,
+        w=iterates[int(np.argmin(objectives))],
         n_rounds=n_passes,
         n_passes=n_passes,
         n_gradients=n_passes * problem.n_samples,
         n_bytes=n_passes * allreduce_bytes(n_workers, problem.n_params + 1),
         wall_s=time.perf_counter() - started,
         objectives=tuple(objectives),
+        iterates=tuple(iterates),
     )
 
 

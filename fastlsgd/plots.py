@@ -175,11 +175,11 @@ def trace(trace: Any, ax: Axes | None = None) -> Axes:
     if ax is None:
         ax = _matplotlib("pyplot").subplots()[1]
     column = "objective_w" if np.isnan(trace["objective_w_bar"]).all() else "objective_w_bar"
-    values, rounds = trace[column], trace["n_rounds"]
+    rounds = trace["n_rounds"]
     optimum = trace.problem.known_optimum
     name = column.removeprefix("objective_")
+    values = trace[column] if optimum is None else trace.excess(name)
     if optimum is not None:
-        values = values - trace.problem.objective(optimum)
         ax.set_yscale("log")
     ax.plot(rounds, values, marker="o", markersize=3, linewidth=1.2, color=BLUE)
     _rounds_axis(ax, float(rounds.max()))

@@ -19,8 +19,6 @@ LARGE_BATCH = re.compile(r"large mini-batch, rounds of (.+)")
 
 # Fields of schedules that their users rarely set.
 DEFAULTS = ("c=1.0", "form='mu'", "power=1.0")
-# An excess below this part of the minimum is the rounding of F in float64.
-ROUNDING = 1e-14
 
 # ---- numbers ----
 
@@ -183,12 +181,18 @@ LAYOUTS = (_Layout(interval, 3), _Layout(interval), _Layout(plus_minus), _Layout
 def _columns(comparison: Any, layout: _Layout) -> list[_Column]:
     spread, digits = layout.spread, layout.digits
     full = spread is interval
-    rounding = ROUNDING * abs(comparison.facts.get("f_star", 0.0))
+    resolution = comparison.facts.get("excess_resolution", 0.0)
+    unresolved = {row.step for row in comparison.rows if row.method == REFERENCE and row.excess_mean <= resolution}
 
     def excess(row: Any) -> str:
-        if abs(row.excess_mean) <= rounding:
+        if row.excess_mean <= resolution:
             return "0 (rounding)"
         return spread(row.excess_mean, row.excess_low, row.excess_high, digits)
+
+    def ratio(row: Any) -> str:
+        if row.excess_mean <= resolution or {"none": "own"}.get(row.step, row.step) in unresolved:
+            return "- (rounding)"
+        return spread(row.ratio, row.ratio_low, row.ratio_high, 2 if full else 3)
 
     columns = [
         _Column("method", lambda row: short_name(row.method), "left"),
@@ -203,7 +207,7 @@ def _columns(comparison: Any, layout: _Layout) -> list[_Column]:
         ),
         _Column(
             "ratio to mini-\nbatch averaging" if full else "ratio to\nmini-batch",
-            lambda row: spread(row.ratio, row.ratio_low, row.ratio_high, 2 if full else 3),
+            ratio,
             "left",
         ),
     ]

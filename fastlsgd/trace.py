@@ -119,6 +119,24 @@ class Trace:
         kind = np.int64 if name in COST_COLUMNS[:4] else np.float64
         return np.array([getattr(record, name) for record in self.records], dtype=kind)
 
+    def excess(self, of: str = "w_bar") -> np.ndarray:
+        """Return F minus its minimum at every record's w_bar or w (``Problem.excess``), in one pass over the data.
+
+        nan where there is no w_bar. Finds the problem's optimum if that has not been done.
+
+        Raises
+        ------
+        ValueError
+            Another name, or F has no minimum (``Problem.optimum``).
+        """
+        if of not in ("w", "w_bar"):
+            raise ValueError(f"of must be 'w' or 'w_bar', got {of!r}")
+        out = np.full(len(self), np.nan)
+        iterates = {i: w for i, record in enumerate(self.records) if (w := getattr(record, of)) is not None}
+        if iterates:
+            out[list(iterates)] = self.problem.excess(np.array(list(iterates.values())))
+        return out
+
     @property
     def periods(self) -> list[tuple[int, int]]:
         """The round lengths named by the schedule, run-length encoded: [(length, count), ...]."""

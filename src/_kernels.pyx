@@ -16,7 +16,6 @@ import numpy as np
 LOSSES = ("squared", "logistic")
 
 PAD = FL_PAD
-TILE = FL_SPARSE_TILE
 FLUSH = FL_FLUSH
 MAX_THREADS = FL_MAX_THREADS
 
@@ -451,7 +450,11 @@ cdef class Slices:
 
 
 cdef class Pass:
-    """A pass over the data in blocks of rows: open at once, work (helpers: help), finish."""
+    """A pass over the data in blocks of rows: open at once, work (helpers: help), finish.
+
+    w, float64 (m, n_params): the iterates of kinds "objective" (m sums of losses a block), "gradient" (the same, then
+    m gradients) and "excess" (w[0] a reference, the others differences from it; sums of changes of the losses).
+    """
 
     cdef fl_pass c
     cdef object alive
@@ -464,21 +467,24 @@ cdef class Pass:
         self.c.shards = &rows.c
         self.c.isa = current_isa
         self.c.loss = LOSSES.index(loss)
-        self.c.n_iterates = 0
-        if w is not None:   # of CSR rows one iterate, or tiles of iterates: (n_tiles, p, FL_SPARSE_TILE)
-            self.c.w = <const double *> address(w)
-            self.c.n_iterates, self.c.ldw = w.shape[:2]
-            if w.ndim == 3:
-                self.c.n_iterates *= FL_SPARSE_TILE
+        iterates = None
+        self.c.iterates.n = 0
+        if w is not None:
+            iterates = _laid_out(w, rows.c.n_features)
+            self.c.iterates.n = len(w)
+            self.c.iterates.w = <const double *> address(iterates[0])
+            self.c.iterates.panels = <const double *> address(iterates[1])
+            self.c.iterates.intercepts = <const double *> address(iterates[2])
         # Blocks depend on the data's size only, never on the threads: their
         # results are added in order, so sums are the same for any team.
         self.c.rows_per_block = 2048
-        if kind == "objective":
-            self.c.kind, self.c.out_ld = FL_PASS_OBJECTIVE, self.c.n_iterates
+        if kind == "objective" or kind == "excess":
+            self.c.kind = FL_PASS_OBJECTIVE if kind == "objective" else FL_PASS_EXCESS
+            self.c.out_ld = self.c.iterates.n
         elif kind == "gradient":
-            self.c.kind, self.c.out_ld = FL_PASS_GRADIENT, p + 1
-            # At most 64 sums of whole gradients, and no more than fit beside the data.
-            most = max(4, min(64, (1 << 23) // p)) if sparse else 64
+            self.c.kind, self.c.out_ld = FL_PASS_GRADIENT, self.c.iterates.n * (1 + p)
+            # At most 64 sums of whole gradients, and of CSR rows no more than fit beside the data.
+            most = max(4, min(64, (1 << 23) // self.c.out_ld)) if sparse else 64
             self.c.rows_per_block = max(2048, (n + most - 1) // most)
         elif kind == "scan":
             self.c.kind, self.c.out_ld = FL_PASS_SCAN, 4
@@ -491,8 +497,8 @@ cdef class Pass:
         self.c.n_blocks = (n + self.c.rows_per_block - 1) // self.c.rows_per_block
         self.out = np.zeros((self.c.n_blocks, self.c.out_ld))
         self.c.out = <double *> address(self.out)
-        self.work_doubles = p if sparse else fl_pass_doubles(p)
-        self.alive = (rows, w, copies)
+        self.work_doubles = max(fl_pass_doubles(self.c.iterates.n), p if sparse else 0)
+        self.alive = (rows, iterates, copies)
         fl_gate_init(&self.c.gate)
         fl_pass_open(&self.c)
 
@@ -511,6 +517,21 @@ cdef class Pass:
             fl_pass_work(&self.c, &work[0])
             fl_close_and_wait(&self.c.gate)
         return self.out
+
+
+def _laid_out(w, int64_t n_features):
+    """Return iterates w, (m, n_params), as fl_iterates has them: features, panels, intercepts."""
+    m = len(w)
+    padded = (m + FL_PANEL - 1) // FL_PANEL * FL_PANEL
+    intercepts = np.zeros(padded)
+    if w.shape[1] > n_features:
+        intercepts[:m] = w[:, n_features]
+    if m < FL_FEW_ITERATES:
+        return np.ascontiguousarray(w[:, :n_features]), None, intercepts
+    features = np.zeros((padded, n_features))
+    features[:m] = w[:, :n_features]
+    panels = np.ascontiguousarray(features.reshape(-1, FL_PANEL, n_features).transpose(0, 2, 1))
+    return features, panels, intercepts
 
 
 def add_blocks(const double[:, ::1] blocks, double[::1] out):

@@ -5,6 +5,7 @@
  *   FL_MASKED_LOAD_FLOAT / FL_MASKED_LOAD_DOUBLE (p, m), if the set has one:
  *                          the first m entries, then zeros, nothing else read
  *   FL_SHORT_ROWS          the instruction set that takes rows of up to 128 bytes, if not this one
+ *   FL_WIDEN_FLOAT (p), if the set has one: 4 floats as 4 doubles
  */
 #include <string.h>
 
@@ -21,32 +22,7 @@
 #define FL_NAME2(a, b) FL_PASTE2(a, b)
 #define FLN(name) FL_NAME2(name, FL_ISA)
 
-/* <x, w> of zero-padded float64 rows of n = 16 i entries, in 16 lanes. */
-static inline double FLN(dot16)(const double *x, const double *w, int64_t n)
-{
-    double lanes[16] = {0};
-    for (int64_t j = 0; j < n; j += 16)
-        for (int e = 0; e < 16; e++)
-            lanes[e] += x[j + e] * w[j + e];
-    for (int half = 8; half >= 1; half /= 2)
-        for (int e = 0; e < half; e++)
-            lanes[e] += lanes[e + half];
-    return lanes[0];
-}
-
-/* Losses and their derivatives at FL_BLOCK_ROWS predictions z (value may be z). The
- * logistic pair shares one exp; without branches, so that it becomes vector code. */
-static inline void FLN(losses)(int loss, const double *z, const double *y, double *value, double *slope)
-{
-    if (loss == FL_SQUARED)
-        for (int r = 0; r < FL_BLOCK_ROWS; r++) {
-            slope[r] = fl_squared_dloss(z[r], y[r]);
-            value[r] = fl_squared_loss(z[r], y[r]);
-        }
-    else
-        for (int r = 0; r < FL_BLOCK_ROWS; r++)
-            value[r] = fl_logistic_both(z[r], y[r], &slope[r]);
-}
+#include "margins.h"
 
 #define FN(name) FL_NAME3(name, float, FL_ISA)
 #define T float
@@ -154,11 +130,9 @@ const fl_isa FL_NAME2(fl_isa, FL_ISA) = {
     .mark_visits = FL_SPARSE(mark_visits),
     .average_changed = {FL_NAME3(average_changed, float, FL_ISA), FL_NAME3(average_changed, double, FL_ISA)},
     .mean = FLN(mean),
-    .objective = {FL_NAME3(objective, float, FL_ISA), FL_NAME3(objective, double, FL_ISA)},
-    .gradient = {FL_NAME3(gradient, float, FL_ISA), FL_NAME3(gradient, double, FL_ISA)},
+    .evaluate = {FL_NAME3(evaluate, float, FL_ISA), FL_NAME3(evaluate, double, FL_ISA)},
     .scan = {FL_NAME3(scan, float, FL_ISA), FL_NAME3(scan, double, FL_ISA)},
-    .sparse_objective = FL_SPARSE(sparse_objective),
-    .sparse_gradient = FL_SPARSE(sparse_gradient),
+    .sparse_evaluate = FL_SPARSE(sparse_evaluate),
     .sparse_scan = FL_SPARSE(sparse_scan),
     .sparse_copy = FL_SPARSE(sparse_copy),
 };

@@ -101,6 +101,28 @@ typedef struct fl_averaging {
 
 struct fl_scale;             /* scales.h */
 
+/* Passes over the data take so many rows ... */
+#define FL_BLOCK_ROWS 32
+/* ... and so many features at a time; iterates lie in panels of so many, ... */
+#define FL_CHUNK 128
+#define FL_PANEL 16
+/* ... unless they are fewer than this. */
+#define FL_FEW_ITERATES 8
+
+/* Iterates, float64, to be evaluated in one pass. */
+typedef struct fl_iterates {
+    int64_t n;
+    const double *w;            /* n rows of n_features; and again: */
+    const double *panels;       /* w_j's entry e at [(j / FL_PANEL * n_features + e) * FL_PANEL + j % FL_PANEL] */
+    const double *intercepts;   /* n, zeros up to a multiple of FL_PANEL */
+} fl_iterates;
+
+/* Doubles of work that one thread needs: a chunk of the rows, and their margins. */
+static inline int64_t fl_pass_doubles(int64_t n_iterates)
+{
+    return FL_BLOCK_ROWS * (FL_CHUNK + (n_iterates + FL_PANEL - 1) / FL_PANEL * FL_PANEL);
+}
+
 /* The functions that are compiled once per instruction set; [dtype] picks. */
 typedef struct fl_isa {
     const char *name;
@@ -125,33 +147,23 @@ typedef struct fl_isa {
      * n_copies rows (ld apart, none of them in W) as well. */
     void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
                  const double *weights, void *out, void *copies, int64_t n_copies);
-    /* Losses of rows [first, last) at n_iterates iterates (rows of w, float64,
-     * ldw apart, zero-padded to 16): sums[j] += sum_i s_i loss(<x_i, w_j>, y_i). */
-    void (*objective[2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
-                         int64_t ldw, int64_t n_iterates, double *sums, double *work);
-    /* gradient += sum_i s_i loss'(<x_i, w>, y_i) x_i over rows [first, last);
-     * returns the sum of the losses. w zero-padded to 16. */
-    double (*gradient[2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
-                          double *gradient, double *work);
+    /* Over rows [first, last), for every iterate j: sums[j] += sum_i s_i loss(z_ij, y_i) and,
+     * unless gradients is NULL, gradients[j] += sum_i s_i loss'(z_ij, y_i) x_i, n_params
+     * apart. With changes (and no gradients) iterate 0 is a reference whose sum is left
+     * alone, the others are differences from it, and their sums those of
+     * s_i (loss(z_i0 + z_ij, y_i) - loss(z_i0, y_i)). work: fl_pass_doubles entries. */
+    void (*evaluate[2])(const fl_shards *, int loss, int64_t first, int64_t last, const fl_iterates *, int changes,
+                        double *sums, double *gradients, double *work);
     /* Over rows [first, last): out = {largest |x|^2, sum |x|^2, sum |x|^4, a sum
      * that is finite if and only if X, y and s are}. */
     void (*scan[2])(const fl_shards *, int64_t first, int64_t last, double out[4]);
-    /* The same for CSR rows. The iterates of sparse_objective lie in tiles of
-     * FL_SPARSE_TILE, feature by feature, but for a single one. */
-    void (*sparse_objective[2][2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
-                                   int64_t ldw, int64_t n_iterates, double *sums, double *work);
-    double (*sparse_gradient[2][2])(const fl_shards *, int loss, int64_t first, int64_t last, const double *w,
-                                    double *gradient, double *work);
+    /* The same for CSR rows. */
+    void (*sparse_evaluate[2][2])(const fl_shards *, int loss, int64_t first, int64_t last, const fl_iterates *,
+                                  int changes, double *sums, double *gradients, double *work);
     void (*sparse_scan[2][2])(const fl_shards *, int64_t first, int64_t last, double out[4], double *work);
     int (*sparse_copy[2][2])(const fl_shards *, int64_t first, int64_t last, void *to_x, void *to_indices,
                              const void *to_indptr);
 } fl_isa;
-
-/* Rows that objective and gradient take at a time, and the doubles of work they need. */
-#define FL_BLOCK_ROWS 32
-#define FL_SPARSE_TILE 8
-static inline int64_t fl_padded16(int64_t n) { return (n + 15) / 16 * 16; }
-static inline int64_t fl_pass_doubles(int64_t n_params) { return FL_BLOCK_ROWS * fl_padded16(n_params); }
 
 /* NULL-terminated, fastest last; the ones that this processor lacks are skipped
  * by fl_supported. */

@@ -4,66 +4,214 @@
 /* Entries of a row that scan takes at a time. */
 #define SCANNED (128 / (int)sizeof(T))
 
-/* FL_BLOCK_ROWS rows of X, y and s as float64: features, the intercept's 1, zeros up
- * to 16; rows beyond n repeat the last one with weight 0. */
-static inline void FN(load_block)(const fl_shards *shards, int64_t first, int64_t n, double *x, double *target,
-                                  double *weight)
+typedef T FN(entries4) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+typedef double FN(wide4) __attribute__((vector_size(32), aligned(8), may_alias));
+#define D4 FN(wide4)
+#if FL_IS_FLOAT && defined(FL_WIDEN_FLOAT)
+#define LOAD4(p) ((D4)FL_WIDEN_FLOAT(p))
+#else
+#define LOAD4(p) __builtin_convertvector(*(const FN(entries4) *)(p), D4)
+#endif
+/* Rows of one iterate that run side by side: one alone waits for its sums. */
+#define ABREAST 8
+
+/* Rows beyond n repeat the last one with weight 0. */
+static inline const T *FN(row_of_block)(const fl_shards *shards, int64_t first, int64_t n, int64_t r)
 {
-    const int64_t d = shards->n_features, p16 = fl_padded16(d + shards->intercept);
+    return (const T *)shards->X + (first + (r < n ? r : n - 1)) * shards->x_stride;
+}
+
+static void FN(load_block)(const fl_shards *shards, int64_t first, int64_t n, fl_block *block)
+{
     const T *y = shards->y, *s = shards->s;
-    for (int64_t r = 0; r < FL_BLOCK_ROWS; r++, x += p16) {
+    for (int64_t r = 0; r < FL_BLOCK_ROWS; r++) {
         const int64_t row = first + (r < n ? r : n - 1);
-        const T *from = (const T *)shards->X + row * shards->x_stride;
-        for (int64_t j = 0; j < d; j++)
-            x[j] = (double)from[j];
-        for (int64_t j = d; j < p16; j++)
-            x[j] = j == d && shards->intercept ? 1.0 : 0.0;
-        target[r] = (double)y[row];
-        weight[r] = r >= n ? 0.0 : s ? (double)s[row] : 1.0;
+        block->target[r] = (double)y[row];
+        block->weight[r] = r >= n ? 0.0 : s ? (double)s[row] : 1.0;
     }
 }
 
-static void FN(objective)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
-                          int64_t ldw, int64_t n_iterates, double *sums, double *x)
+/* z[r] = intercept + <x_r, w> of one iterate, in the order of margins.h. */
+static void FN(margins_of_one)(const fl_shards *shards, int64_t first, int64_t n, const double *w, double intercept,
+                               double *z)
 {
-    const int64_t p16 = fl_padded16(shards->n_features + shards->intercept);
-    double target[FL_BLOCK_ROWS], weight[FL_BLOCK_ROWS], value[FL_BLOCK_ROWS], slope[FL_BLOCK_ROWS];
-    for (; first < last; first += FL_BLOCK_ROWS) {
-        FN(load_block)(shards, first, last - first < FL_BLOCK_ROWS ? last - first : FL_BLOCK_ROWS, x, target, weight);
-        for (int64_t j = 0; j < n_iterates; j++) {
-            for (int r = 0; r < FL_BLOCK_ROWS; r++)
-                value[r] = FLN(dot16)(x + r * p16, w + j * ldw, p16);
-            FLN(losses)(loss, value, target, value, slope);
-            for (int r = 0; r < FL_BLOCK_ROWS; r++)
-                sums[j] += weight[r] * value[r];
+    const int64_t d = shards->n_features;
+    for (int r0 = 0; r0 < FL_BLOCK_ROWS; r0 += ABREAST) {
+        const T *x[ABREAST];
+        double sum[ABREAST];
+        for (int r = 0; r < ABREAST; r++) {
+            x[r] = FN(row_of_block)(shards, first, n, r0 + r);
+            sum[r] = intercept;
         }
+        for (int64_t begin = 0; begin < d; begin += FL_CHUNK) {
+            const int64_t end = begin + FL_CHUNK < d ? begin + FL_CHUNK : d;
+            D4 acc[ABREAST] = {{0}};
+            int64_t j = begin;
+            for (; j + 4 <= end; j += 4)
+#pragma GCC unroll 8
+                for (int r = 0; r < ABREAST; r++)
+                    acc[r] += LOAD4(x[r] + j) * *(const D4 *)(w + j);
+            for (; j < end; j++)
+                for (int r = 0; r < ABREAST; r++)
+                    acc[r][j % 4] += (double)x[r][j] * w[j];
+            for (int r = 0; r < ABREAST; r++)
+                sum[r] += (acc[r][0] + acc[r][2]) + (acc[r][1] + acc[r][3]);
+        }
+        memcpy(z + r0, sum, sizeof sum);
     }
 }
 
-static double FN(gradient)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
-                           double *gradient, double *x)
+/* Margins of all iterates, panel after panel of FL_BLOCK_ROWS x FL_PANEL; chunk: work. */
+static void FN(margins_of_many)(const fl_shards *shards, int64_t first, int64_t n, const fl_iterates *iterates,
+                                double *z, double *chunk)
 {
-    const int64_t p = shards->n_features + shards->intercept, p16 = fl_padded16(p);
-    double target[FL_BLOCK_ROWS], weight[FL_BLOCK_ROWS], value[FL_BLOCK_ROWS], slope[FL_BLOCK_ROWS];
-    double total = 0.0;
-    for (; first < last; first += FL_BLOCK_ROWS) {
-        FN(load_block)(shards, first, last - first < FL_BLOCK_ROWS ? last - first : FL_BLOCK_ROWS, x, target, weight);
+    const int64_t d = shards->n_features;
+    for (int64_t i = 0; i < iterates->n; i += FL_PANEL)
         for (int r = 0; r < FL_BLOCK_ROWS; r++)
-            value[r] = FLN(dot16)(x + r * p16, w, p16);
-        FLN(losses)(loss, value, target, value, slope);
+            memcpy(z + i * FL_BLOCK_ROWS + r * FL_PANEL, iterates->intercepts + i, FL_PANEL * sizeof *z);
+    for (int64_t begin = 0; begin < d; begin += FL_CHUNK) {
+        const int64_t length = begin + FL_CHUNK < d ? FL_CHUNK : d - begin;
         for (int r = 0; r < FL_BLOCK_ROWS; r++) {
-            total += weight[r] * value[r];
-            slope[r] *= weight[r];
+            const T *x = FN(row_of_block)(shards, first, n, r) + begin;
+            for (int64_t j = 0; j < length; j++)
+                chunk[r * FL_CHUNK + j] = (double)x[j];
         }
-        for (int r = 0; r < FL_BLOCK_ROWS; r += 4) {
-            const double *rows = x + r * p16;
-            for (int64_t j = 0; j < p; j++)
-                gradient[j] = (((gradient[j] + slope[r] * rows[j]) + slope[r + 1] * rows[p16 + j]) +
-                               slope[r + 2] * rows[2 * p16 + j]) +
-                              slope[r + 3] * rows[3 * p16 + j];
-        }
+        for (int64_t i = 0; i < iterates->n; i += FL_PANEL)
+            FLN(panel_margins)(chunk, length, iterates->panels + i * d + begin * FL_PANEL, iterates->n - i,
+                               z + i * FL_BLOCK_ROWS);
     }
-    return total;
+}
+
+/* gradient[i] += sum_r slope[r][i] x_r for N iterates (n_params apart), features in strips
+ * of 4 VECS from j on while they last; returns where it stopped. Rows in order. */
+static inline __attribute__((always_inline)) int64_t FN(add_strips)(const fl_shards *shards, int64_t first, int64_t n,
+                                                                    const double *slope, int64_t r_stride,
+                                                                    int64_t i_stride, double *gradient, int64_t ld,
+                                                                    int64_t j, const int N, const int VECS)
+{
+    for (; j + 4 * VECS <= shards->n_features; j += 4 * VECS) {
+        D4 acc[8];
+        for (int i = 0; i < N; i++)
+            for (int v = 0; v < VECS; v++)
+                acc[i * VECS + v] = *(const D4 *)(gradient + i * ld + j + 4 * v);
+        const T *x = (const T *)shards->X + first * shards->x_stride + j;
+        for (int64_t r = 0; r < n; r++, x += shards->x_stride)
+#pragma GCC unroll 8
+            for (int v = 0; v < VECS; v++) {
+                const D4 entries = LOAD4(x + 4 * v);
+#pragma GCC unroll 8
+                for (int i = 0; i < N; i++)
+                    acc[i * VECS + v] += slope[r * r_stride + i * i_stride] * entries;
+            }
+        for (int i = 0; i < N; i++)
+            for (int v = 0; v < VECS; v++)
+                *(D4 *)(gradient + i * ld + j + 4 * v) = acc[i * VECS + v];
+    }
+    return j;
+}
+
+static inline __attribute__((always_inline)) void FN(add_some)(const fl_shards *shards, int64_t first, int64_t n,
+                                                               const double *slope, int64_t r_stride,
+                                                               int64_t i_stride, double *gradient, int64_t ld,
+                                                               const int N)
+{
+    int64_t j = FN(add_strips)(shards, first, n, slope, r_stride, i_stride, gradient, ld, 0, N, 8 / N);
+    j = FN(add_strips)(shards, first, n, slope, r_stride, i_stride, gradient, ld, j, N, 1);
+    for (int i = 0; i < N; i++) {
+        for (int64_t e = j; e < shards->n_features; e++)
+            for (int64_t r = 0; r < n; r++)
+                gradient[i * ld + e] += slope[r * r_stride + i * i_stride] *
+                                        (double)((const T *)shards->X)[(first + r) * shards->x_stride + e];
+        if (shards->intercept)
+            for (int64_t r = 0; r < n; r++)
+                gradient[i * ld + shards->n_features] += slope[r * r_stride + i * i_stride];
+    }
+}
+
+static void FN(add_gradients)(const fl_shards *shards, int64_t first, int64_t n, const double *slope, int64_t r_stride,
+                              double *gradients, int64_t ld, int64_t n_iterates)
+{
+    int64_t i = 0;
+    for (; i + 4 <= n_iterates; i += 4)
+        FN(add_some)(shards, first, n, slope + i, r_stride, 1, gradients + i * ld, ld, 4);
+    for (; i < n_iterates; i++)
+        FN(add_some)(shards, first, n, slope + i, r_stride, 1, gradients + i * ld, ld, 1);
+}
+
+/* What evaluation asks of rows, dense or CSR: z of one iterate, z of all in panels, and
+ * gradients[i] += sum_r slope[r * r_stride + i] x_r. */
+typedef struct FN(reader) {
+    void (*margins_of_one)(const fl_shards *, int64_t first, int64_t n, const double *w, double intercept, double *z);
+    void (*margins_of_many)(const fl_shards *, int64_t first, int64_t n, const fl_iterates *, double *z, double *work);
+    void (*add_gradients)(const fl_shards *, int64_t first, int64_t n, const double *slope, int64_t r_stride,
+                          double *gradients, int64_t ld, int64_t n_iterates);
+} FN(reader);
+
+/* A block when iterates are few: one after the other. */
+static void FN(evaluate_few)(const FN(reader) *reader, const fl_shards *shards, int loss, int64_t first, int64_t n,
+                             const fl_block *block, const fl_iterates *iterates, int changes, double *sums,
+                             double *gradients)
+{
+    const int64_t d = shards->n_features, p = d + shards->intercept;
+    double z[FL_BLOCK_ROWS], slope[FL_BLOCK_ROWS];
+    fl_reference reference;
+    for (int64_t i = 0; i < iterates->n; i++) {
+        const int is_reference = changes && i == 0;
+        reader->margins_of_one(shards, first, n, iterates->w + i * d, iterates->intercepts[i],
+                               is_reference ? reference.margin : z);
+        if (is_reference)
+            FLN(complete)(loss, block, &reference);
+        else
+            sums[i] += FLN(sum_rows)(loss, z, block, changes ? &reference : NULL, gradients ? slope : NULL);
+        if (gradients)
+            reader->add_gradients(shards, first, n, slope, 1, gradients + i * p, p, 1);
+    }
+}
+
+/* A block when iterates are many: side by side. */
+static void FN(evaluate_many)(const FN(reader) *reader, const fl_shards *shards, int loss, int64_t first, int64_t n,
+                              const fl_block *block, const fl_iterates *iterates, int changes, double *sums,
+                              double *gradients, double *work)
+{
+    const int64_t p = shards->n_features + shards->intercept;
+    double *z = work + FL_BLOCK_ROWS * FL_CHUNK;
+    fl_reference reference;
+    reader->margins_of_many(shards, first, n, iterates, z, work);
+    if (changes) {
+        for (int r = 0; r < FL_BLOCK_ROWS; r++)
+            reference.margin[r] = z[r * FL_PANEL];
+        FLN(complete)(loss, block, &reference);
+    }
+    for (int64_t i = 0; i < iterates->n; i += FL_TILE_COLS) {
+        double *at = z + i / FL_PANEL * FL_PANEL * FL_BLOCK_ROWS + i % FL_PANEL, sum[FL_TILE_COLS] = {0};
+        FLN(sum_columns)(loss, at, block, changes ? &reference : NULL, gradients ? at : NULL, sum);
+        for (int64_t c = 0; c < FL_TILE_COLS && i + c < iterates->n; c++)
+            sums[i + c] += sum[c];
+    }
+    for (int64_t i = 0; gradients && i < iterates->n; i += FL_PANEL)
+        reader->add_gradients(shards, first, n, z + i * FL_BLOCK_ROWS, FL_PANEL, gradients + i * p, p,
+                              iterates->n - i < FL_PANEL ? iterates->n - i : FL_PANEL);
+}
+
+static void FN(evaluate_rows)(const FN(reader) *reader, const fl_shards *shards, int loss, int64_t first, int64_t last,
+                              const fl_iterates *iterates, int changes, double *sums, double *gradients, double *work)
+{
+    fl_block block;
+    for (; first < last; first += FL_BLOCK_ROWS) {
+        const int64_t n = last - first < FL_BLOCK_ROWS ? last - first : FL_BLOCK_ROWS;
+        FN(load_block)(shards, first, n, &block);
+        if (iterates->n < FL_FEW_ITERATES)
+            FN(evaluate_few)(reader, shards, loss, first, n, &block, iterates, changes, sums, gradients);
+        else
+            FN(evaluate_many)(reader, shards, loss, first, n, &block, iterates, changes, sums, gradients, work);
+    }
+}
+
+static void FN(evaluate)(const fl_shards *shards, int loss, int64_t first, int64_t last, const fl_iterates *iterates,
+                         int changes, double *sums, double *gradients, double *work)
+{
+    static const FN(reader) dense = {FN(margins_of_one), FN(margins_of_many), FN(add_gradients)};
+    FN(evaluate_rows)(&dense, shards, loss, first, last, iterates, changes, sums, gradients, work);
 }
 
 static void FN(scan)(const fl_shards *shards, int64_t first, int64_t last, double out[4])
@@ -106,3 +254,6 @@ static void FN(scan)(const fl_shards *shards, int64_t first, int64_t last, doubl
 }
 
 #undef SCANNED
+#undef ABREAST
+#undef LOAD4
+#undef D4

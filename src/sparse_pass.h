@@ -1,13 +1,13 @@
 /* Passes over CSR rows for one type T with indices of type I, in float64. Included by
  * isa_body.h behind sparse_body.h. Sums run over the stored entries in their order. */
 
-/* Margins of one row at `width` iterates that lie side by side: w[j * width + e]. */
-static inline __attribute__((always_inline)) void FNI(margins)(FNI(entries) row, const double *w, U d, double shift[],
-                                                               int width, double *z)
+/* z[e] = start[e] + <x, w_e> of one row at `width` iterates whose entries lie side by side. */
+static inline __attribute__((always_inline)) void FNI(margins)(FNI(entries) row, const double *w, U d,
+                                                               const double *start, int width, double *z)
 {
-    double sum[FL_SPARSE_TILE];
+    double sum[FL_PANEL];
     for (int e = 0; e < width; e++)
-        sum[e] = row.n < 0 ? NAN : shift[e];
+        sum[e] = row.n < 0 ? NAN : start[e];
     for (int64_t i = 0; i < row.n; i++) {
         const U j = (U)row.at[i];
         const double x = (double)row.x[i];
@@ -20,79 +20,48 @@ static inline __attribute__((always_inline)) void FNI(margins)(FNI(entries) row,
             sum[e] += x * w[(size_t)j * (size_t)width + (size_t)e];
     }
     for (int e = 0; e < width; e++)
-        z[e * FL_BLOCK_ROWS] = sum[e];
+        z[e] = sum[e];
 }
 
-/* The losses of up to FL_BLOCK_ROWS rows at one tile of iterates. */
-static inline __attribute__((always_inline)) void FNI(tile_losses)(const fl_shards *shards, int loss, int64_t first,
-                                                                   int64_t n, const double *w, int width,
-                                                                   double value[][FL_BLOCK_ROWS],
-                                                                   double slope[][FL_BLOCK_ROWS], double *weight)
+/* Rows beyond n repeat the last one: their weight is 0. */
+static inline __attribute__((always_inline)) void FNI(block_margins)(const fl_shards *shards, int64_t first, int64_t n,
+                                                                     const double *w, const double *start, int width,
+                                                                     double *z)
 {
-    const int64_t d = shards->n_features;
-    const T *y = shards->y, *s = shards->s;
-    double target[FL_BLOCK_ROWS], shift[FL_SPARSE_TILE] = {0};
-    if (shards->intercept)
-        for (int e = 0; e < width; e++)
-            shift[e] = w[d * width + e];
     for (int64_t r = 0; r < FL_BLOCK_ROWS; r++) {
-        const int64_t row = first + (r < n ? r : n - 1);
-        if (r < n) {
-            if (r + 4 < n)
-                FNI(prefetch_entries)(shards, row + 4);
-            FNI(margins)(FNI(entries_of)(shards, row), w, (U)d, shift, width, &value[0][r]);
-        } else
-            for (int e = 0; e < width; e++)
-                value[e][r] = value[e][n - 1];
-        target[r] = (double)y[row];
-        weight[r] = r >= n ? 0.0 : s ? (double)s[row] : 1.0;
+        if (r + 4 < n)
+            FNI(prefetch_entries)(shards, first + r + 4);
+        if (r < n)
+            FNI(margins)(FNI(entries_of)(shards, first + r), w, (U)shards->n_features, start, width, z + r * width);
+        else
+            memcpy(z + r * width, z + (n - 1) * width, (size_t)width * sizeof *z);
     }
-    for (int e = 0; e < width; e++)
-        FLN(losses)(loss, value[e], target, value[e], slope[e]);
 }
 
-static inline __attribute__((always_inline)) void FNI(objective_of_tile)(const fl_shards *shards, int loss,
-                                                                         int64_t first, int64_t last, const double *w,
-                                                                         int width, double *sums)
+static void FNI(margins_of_one)(const fl_shards *shards, int64_t first, int64_t n, const double *w, double intercept,
+                                double *z)
 {
-    double value[FL_SPARSE_TILE][FL_BLOCK_ROWS], slope[FL_SPARSE_TILE][FL_BLOCK_ROWS], weight[FL_BLOCK_ROWS];
-    for (; first < last; first += FL_BLOCK_ROWS) {
-        FNI(tile_losses)(shards, loss, first, last - first < FL_BLOCK_ROWS ? last - first : FL_BLOCK_ROWS, w, width,
-                         value, slope, weight);
-        for (int e = 0; e < width; e++)
-            for (int r = 0; r < FL_BLOCK_ROWS; r++)
-                sums[e] += weight[r] * value[e][r];
-    }
+    FNI(block_margins)(shards, first, n, w, &intercept, 1, z);
 }
 
-/* Whole tiles of FL_SPARSE_TILE iterates, a cache line for each feature; a single
- * iterate by itself. */
-static void FNI(sparse_objective)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
-                                  int64_t ldw, int64_t n_iterates, double *sums, double *work)
+static void FNI(margins_of_many)(const fl_shards *shards, int64_t first, int64_t n, const fl_iterates *iterates,
+                                 double *z, double *work)
 {
     (void)work;
-    if (n_iterates == 1) {
-        FNI(objective_of_tile)(shards, loss, first, last, w, 1, sums);
-        return;
-    }
-    for (int64_t j = 0; j < n_iterates; j += FL_SPARSE_TILE)
-        FNI(objective_of_tile)(shards, loss, first, last, w + j * ldw, FL_SPARSE_TILE, sums + j);
+    for (int64_t i = 0; i < iterates->n; i += FL_PANEL)
+        FNI(block_margins)(shards, first, n, iterates->panels + i * shards->n_features, iterates->intercepts + i,
+                           FL_PANEL, z + i * FL_BLOCK_ROWS);
 }
 
-static double FNI(sparse_gradient)(const fl_shards *shards, int loss, int64_t first, int64_t last, const double *w,
-                                   double *gradient, double *work)
+static void FNI(add_gradients)(const fl_shards *shards, int64_t first, int64_t n, const double *slope,
+                               int64_t r_stride, double *gradients, int64_t ld, int64_t n_iterates)
 {
     const int64_t d = shards->n_features;
-    double value[FL_SPARSE_TILE][FL_BLOCK_ROWS], slope[FL_SPARSE_TILE][FL_BLOCK_ROWS], weight[FL_BLOCK_ROWS];
-    double total = 0.0;
-    (void)work;
-    for (; first < last; first += FL_BLOCK_ROWS) {
-        const int64_t n = last - first < FL_BLOCK_ROWS ? last - first : FL_BLOCK_ROWS;
-        FNI(tile_losses)(shards, loss, first, n, w, 1, value, slope, weight);
-        for (int64_t r = 0; r < n; r++) {
-            const FNI(entries) its = FNI(entries_of)(shards, first + r);
-            const double c = weight[r] * slope[0][r];
-            total += weight[r] * value[0][r];
+    for (int64_t r = 0; r < n; r++) {
+        const FNI(entries) its = FNI(entries_of)(shards, first + r);
+        for (int64_t e = 0; e < n_iterates; e++) {
+            const double c = slope[r * r_stride + e];
+            double *gradient = gradients + e * ld;
             for (int64_t i = 0; i < its.n; i++) {
                 const U j = (U)its.at[i];
                 if (j < (U)d)
@@ -102,7 +71,14 @@ static double FNI(sparse_gradient)(const fl_shards *shards, int loss, int64_t fi
                 gradient[d] += c;
         }
     }
-    return total;
+}
+
+static void FNI(sparse_evaluate)(const fl_shards *shards, int loss, int64_t first, int64_t last,
+                                 const fl_iterates *iterates, int changes, double *sums, double *gradients,
+                                 double *work)
+{
+    static const FN(reader) csr = {FNI(margins_of_one), FNI(margins_of_many), FNI(add_gradients)};
+    FN(evaluate_rows)(&csr, shards, loss, first, last, iterates, changes, sums, gradients, work);
 }
 
 /* |x|^2 of a row whose columns may repeat: entries of a column are added first. */

@@ -559,14 +559,11 @@ void fl_pass_work(fl_pass *pass, double *work)
         double *out = pass->out + block * pass->out_ld;
         switch (pass->kind) {
         case FL_PASS_OBJECTIVE:
-            (sparse ? pass->isa->sparse_objective[shards->dtype][shards->wide]
-                    : pass->isa->objective[shards->dtype])(shards, pass->loss, first, last, pass->w, pass->ldw,
-                                                           pass->n_iterates, out, work);
-            break;
+        case FL_PASS_EXCESS:
         case FL_PASS_GRADIENT:
-            out[pass->out_ld - 1] =
-                (sparse ? pass->isa->sparse_gradient[shards->dtype][shards->wide]
-                        : pass->isa->gradient[shards->dtype])(shards, pass->loss, first, last, pass->w, out, work);
+            (sparse ? pass->isa->sparse_evaluate[shards->dtype][shards->wide] : pass->isa->evaluate[shards->dtype])(
+                shards, pass->loss, first, last, &pass->iterates, pass->kind == FL_PASS_EXCESS, out,
+                pass->kind == FL_PASS_GRADIENT ? out + pass->iterates.n : NULL, work);
             break;
         case FL_PASS_SCAN:
             if (sparse)

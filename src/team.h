@@ -117,15 +117,14 @@ void fl_slice_finish(fl_slice *, void *mean);
 
 /* A pass: blocks of rows, each done once by whichever thread is free. Results of
  * blocks are added in the order of the blocks. */
-enum fl_pass_kind { FL_PASS_OBJECTIVE, FL_PASS_GRADIENT, FL_PASS_SCAN, FL_PASS_COPY };
+enum fl_pass_kind { FL_PASS_OBJECTIVE, FL_PASS_EXCESS, FL_PASS_GRADIENT, FL_PASS_SCAN, FL_PASS_COPY };
 
 typedef struct fl_pass {
     int kind;
     const fl_isa *isa;
     const fl_shards *shards;
     int loss;
-    const double *w;                /* iterates, rows of ldw */
-    int64_t ldw, n_iterates;
+    fl_iterates iterates;           /* excess: the reference first, then differences from it */
     double *out;                    /* n_blocks rows of out_ld */
     int64_t out_ld, rows_per_block, n_blocks;
     void *to_X, *to_y, *to_s;       /* copy: rows in the order of the positions ... */
@@ -137,7 +136,7 @@ typedef struct fl_pass {
 } fl_pass;
 
 void fl_pass_open(fl_pass *);
-/* Work until no block is left; work: fl_pass_doubles(n_params) entries a thread. */
+/* Work until no block is left; work: fl_pass_doubles(n_iterates) entries a thread. */
 void fl_pass_work(fl_pass *, double *work);
 
 #endif

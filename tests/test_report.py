@@ -82,6 +82,7 @@ def make_comparison(rows, **facts):
         "safe_step": COMMON,
         "step_bound": 2e4,
         "f_star": 0.49712345,
+        "excess_resolution": 1e-27,
         "metric": "AUC",
         "test_metric_at_optimum": 0.6451,
         "test_metric_se": 0.0012,
@@ -291,10 +292,9 @@ def test_one_step_is_not_steps():
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_an_excess_below_the_rounding_of_f_is_no_number(width):
-    # 1e-14 of this minimum is more than the 3.1e-12 of L-BFGS.
-    text = rendered(flights3m_late(f_star=1000.0), width)
-    assert text.count("0 (rounding)") == 1 and "3.1e-12" not in text
+def test_an_excess_below_its_resolution_is_no_number_and_has_no_ratio(width):
+    text = rendered(flights3m_late(excess_resolution=4e-12), width)  # L-BFGS has 3.1e-12
+    assert text.count("0 (rounding)") == text.count("- (rounding)") == 1 and "3.1e-12" not in text
     assert max(map(len, text.splitlines())) <= width
     assert "0 (rounding)" not in rendered(flights3m_late(), width)
 

@@ -419,6 +419,36 @@ def test_the_optimum_is_found_where_the_hessian_is_too_large_to_hold(loss):
             fl.Problem(X, y, loss="logistic").optimum()
 
 
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_passes_over_csr_agree_with_those_over_the_dense_rows(loss, dtype, index):
+    """Objectives, gradients and excesses of few and of many iterates; an iterate alone has the same bits."""
+    X, _, y = make_csr(loss, dtype, index)
+    s = np.linspace(0.5, 2.0, len(y)).astype(dtype)
+    problem = fl.Problem(X, y, loss=loss, l2=0.1, sample_weight=s, fit_intercept=True)
+    dense = fl.Problem(X.toarray(), y, loss=loss, l2=0.1, sample_weight=s, fit_intercept=True)
+    # SciPy adds up repeated columns in X's own dtype.
+    rtol = 1e-11 if dtype == np.float64 else 1e-5
+    W = np.random.default_rng(0).standard_normal((21, problem.n_params))
+    np.testing.assert_allclose(problem.optimum(), dense.optimum(), rtol=rtol, atol=rtol)
+    for several in (W, W[:3]):
+        values, gradients = problem.objective_and_gradient(several)
+        np.testing.assert_allclose(values, dense.objective(several), rtol=rtol)
+        np.testing.assert_allclose(gradients, dense.gradient(several), rtol=rtol, atol=rtol)
+        np.testing.assert_allclose(
+            problem.excess(several, dense.optimum()), dense.excess(several, dense.optimum()), rtol=10 * rtol
+        )
+        for i, w in enumerate(several):
+            assert bits(problem.objective(w)) == bits(problem.objective(several)[i])
+            assert bits(problem.gradient(w)) == bits(gradients[i])
+    near = problem.optimum() + 1e-7 * W[0]
+    hessian = dense.hessian(problem.optimum())
+    form = 0.5 * 1e-14 * float(W[0] @ hessian @ W[0])
+    assert problem.excess(near) == pytest.approx(form, rel=max(1e-5, 10 * rtol))
+    assert 0 < problem.excess_resolution() < 1e-15
+
+
 def test_checkpoints_of_other_data_or_storage_are_refused():
     X, _, y = make_csr()
     problem = fl.Problem(X, y, loss="logistic")

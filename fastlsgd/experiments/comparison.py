@@ -57,7 +57,7 @@ class Row:
         Of the run with seed ``seed``, with all threads and nothing beside it; nan where not measured.
     excess : tuple of float
         F(w_bar) minus the minimum, one value a replicate (a deterministic method has one); inf for a run that
-        diverged; nowhere below the rounding error of F, 2^-52 times the minimum.
+        diverged; nowhere below ``Problem.excess_resolution``.
     excess_mean, excess_low, excess_high : float
         Mean and its 95% interval by Student's t over replicates; nan bounds where there is no second replicate
         or the mean is infinite. A deterministic method's interval is a point.
@@ -104,7 +104,7 @@ class Comparison:
     facts : dict
         The job: name, n_samples, n_features, loss, l2, fit_intercept, dtype, n_workers, n_steps, n_passes, sampling,
         replicates, seed, n_threads, common_step (repr). The problem (``theory.Constants``): mu, mu_eff, lipschitz,
-        noise, floor, safe_step, step_bound; f_star. The test part: metric ("AUC", "R2" or ""),
+        noise, floor, safe_step, step_bound; f_star, excess_resolution. The test part: metric ("AUC", "R2" or ""),
         n_test (its rows, or 0), test_metric_at_optimum, test_metric_se (its standard error over test rows). Further:
         rounds_lbfgs_to_floor (nan if it never gets there), wall_s, and tuning: for each method the pairs (eta,
         mean excess on the tuning seeds it was run with).
@@ -277,6 +277,7 @@ def _problem_facts(
         "dtype": problem.dtype.name,
         **asdict(constants),
         "f_star": lab.f_star,
+        "excess_resolution": lab.resolution,
         "n_test": 0 if tested is None else len(tested.y),
         **dict(zip(("metric", "test_metric_at_optimum", "test_metric_se"), metric, strict=True)),
     }
@@ -425,7 +426,7 @@ def _named(prefix: str, names: Sequence[str], values: Sequence[float]) -> dict[s
 
 
 def _lbfgs_row(lab: Lab, by: baselines.BaselineResult, reference: Sequence[float], metric: float) -> Row:
-    curve, n = lab.above_minimum(by.objectives), lab.problem.n_samples
+    curve, n = lab.excess_of(by.iterates), lab.problem.n_samples
     excess = min(curve)
     return Row(
         method=LBFGS,

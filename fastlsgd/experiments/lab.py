@@ -193,7 +193,9 @@ class Lab:
     answers : dict of ndarray, shape (n_params,), float64
         By (method, multiple, seed); nan where a run diverged.
     excess : dict of float
-        F(answer) minus the minimum (``above_minimum``); inf where a run diverged.
+        F(answer) minus the minimum, nowhere below ``resolution``; inf where a run diverged.
+    resolution : float
+        ``Problem.excess_resolution``.
     expected : int
         Runs there will be in all, for the progress.
     """
@@ -211,6 +213,7 @@ class Lab:
         self.problem, self.step, self.sampling, self.seed = problem, step, sampling, seed
         self.n_threads = resolve_threads(n_threads, 1 << 30)
         self.f_star = float(problem.objective(problem.optimum()))
+        self.resolution = problem.excess_resolution()
         self.answers: dict[Key, Vector] = {}
         self.excess: dict[Key, float] = {}
         self.done = self.expected = 0
@@ -243,19 +246,14 @@ class Lab:
         self.excess.update(zip(fresh, self.excess_of([self.answers[key] for key in fresh]), strict=True))
 
     def excess_of(self, answers: Sequence[Vector]) -> list[float]:
-        """Return F minus its minimum, all in one pass over the data; inf where an answer is not finite."""
+        """Return F minus its minimum, at least ``resolution``, in one pass; inf where an answer is not finite."""
         W = np.array(answers).reshape(-1, self.problem.n_params)
-        objectives = np.full(len(W), math.inf)
+        excess = np.full(len(W), math.inf)
         finite = np.isfinite(W).all(axis=1)
         if finite.any():
-            objectives[finite] = self.problem.objective(W[finite])
-        return self.above_minimum(objectives)
-
-    def above_minimum(self, objectives: npt.ArrayLike) -> list[float]:
-        """Return objectives minus the minimum, nowhere below the rounding error of F; inf for nan."""
-        excess = np.asarray(objectives, dtype=np.float64) - self.f_star
+            excess[finite] = np.maximum(self.problem.excess(W[finite]), self.resolution)
         excess[np.isnan(excess)] = math.inf
-        return np.maximum(excess, self.rounding).tolist()
+        return excess.tolist()
 
     @property
     def rounding(self) -> float:

@@ -87,7 +87,7 @@ def tradeoff(
     check_problem(problem)
     pd = need_pandas()
     replicates = whole("replicates", replicates)
-    f_star = _f_star(problem)
+    has_minimum = _has_minimum(problem)
     sizes = [step_size] if step_sizes is None else list(step_sizes)
     if schedules is None:
         schedules = (MiniBatch(), FixedPeriod(16), FixedPeriod(256), OneShot())
@@ -109,13 +109,13 @@ def tradeoff(
                 "seed": seed + replicate,
             }
             run = Run(problem, **own, n_steps=n_steps, n_threads=n_threads, record=record, **options)
-            parts.append(_records(run, replicate, f_star))
+            parts.append(_records(run, replicate, has_minimum))
             if progress is not None:
                 progress(len(parts), len(settings) * replicates)
     return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
-def _records(run: Run, replicate: int, f_star: float) -> dict[str, Any]:
+def _records(run: Run, replicate: int, has_minimum: bool) -> dict[str, Any]:
     """Finish the run; return its columns, with a last row of infinite objectives if it diverged."""
     end: dict[str, Any] = {}
     try:
@@ -138,13 +138,17 @@ def _records(run: Run, replicate: int, f_star: float) -> dict[str, Any]:
     }
     out: dict[str, Any] = {name: np.array([value] * len(columns["t"])) for name, value in keys.items()}
     out |= columns
-    return out | {f"excess_{which}": columns[f"objective_{which}"] - f_star for which in ("w", "w_bar")}
+    for which in ("w", "w_bar"):
+        excess = run.trace.excess(which) if has_minimum else np.full(len(run.trace), math.nan)
+        out[f"excess_{which}"] = np.append(excess, math.inf if has_minimum else math.nan) if end else excess
+    return out
 
 
-def _f_star(problem: Problem) -> float:
+def _has_minimum(problem: Problem) -> bool:
     if problem.known_optimum is None and problem.n_params > theory.constants.MOST_PARAMS:
-        return math.nan
+        return False
     try:
-        return float(problem.objective(problem.optimum()))
-    except ValueError:  # separable data: there is no optimum
-        return math.nan
+        problem.optimum()
+    except ValueError:  # separable data
+        return False
+    return True
