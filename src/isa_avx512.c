@@ -18,9 +18,12 @@ extern const fl_isa fl_isa_avx2;
 #define FL_MASKED_LOAD_DOUBLE(p, m) ((V)_mm512_maskz_loadu_pd((__mmask8)((1u << (m)) - 1u), (p)))
 /* GCC 12 makes a slow detour of its own __builtin_convertvector. */
 #define FL_WIDEN_FLOAT(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
-/* Rows that no more than fill the lanes once: half the vector, and one fold less to wait
- * for (d = 20, four workers: 7.9 against 9.5 ns a gradient). The bits are the same. */
-#define FL_SHORT_ROWS fl_isa_avx2
+/* Rows that are left to AVX2, whose bits are the same. Short ones no more than fill the
+ * lanes once: half the vector is one fold less to wait for (d = 20, four workers: 7.9
+ * against 9.5 ns a gradient). Long ones come from memory, where loads that straddle two
+ * lines wait for both (d = 1,000: 133 against 187 ns; 158 where rows are aligned). */
+#define FL_LEAVES_ROWS_OF(bytes) ((bytes) <= 128 || (bytes) > 3072)
+#define FL_LEFT_TO fl_isa_avx2
 #define FL_ISA avx512
 #define FL_ISA_NAME "avx512"
 #define FL_VBYTES 64

@@ -4,7 +4,7 @@
  *   FL_VBYTES              bytes of a hardware vector
  *   FL_MASKED_LOAD_FLOAT / FL_MASKED_LOAD_DOUBLE (p, m), if the set has one:
  *                          the first m entries, then zeros, nothing else read
- *   FL_SHORT_ROWS          the instruction set that takes rows of up to 128 bytes, if not this one
+ *   FL_LEAVES_ROWS_OF (bytes), FL_LEFT_TO: which rows another set takes, and which one
  *   FL_WIDEN_FLOAT (p), if the set has one: 4 floats as 4 doubles
  */
 #include <string.h>

@@ -66,8 +66,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
     const int average = step->average, loss = step->loss;
     const FN(shape) shape = FN(shape_of_rows)(shards);
     const T *targets = shards->y, *weights = shards->s;
-    const int64_t rows_ahead = FN(rows_ahead)(d);
-    const int64_t distance = rows_ahead > width ? rows_ahead / width : 1;
+    const int64_t distance = FN(rows_ahead)(d, width);
     int64_t i = 0;
     while (i < n) {
         const uint32_t *rows[FL_LOCKSTEP];
@@ -126,7 +125,7 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
     const int loss = step->loss;
     const FN(shape) shape = FN(shape_of_rows)(shards);
     const T *targets = shards->y, *weights = shards->s;
-    const int64_t distance = FN(rows_ahead)(d);
+    const int64_t distance = FN(rows_ahead)(d, 1);
     T *update = scratch->update;
     for (int64_t i = 0; i < n; i++) {
         const T each = (T)(eta[i] / (double)b);
@@ -179,9 +178,9 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
                             int64_t n, const double *eta, const double *alpha, void *w, void *sum, double *sum64,
                             const fl_scratch *scratch)
 {
-#if defined(FL_SHORT_ROWS)
-    if (step->n_params * (int64_t)sizeof(T) <= 128) {
-        FL_SHORT_ROWS.local_steps[FL_IS_FLOAT ? FL_FLOAT32 : FL_FLOAT64](shards, step, k, width, t0, n, eta, alpha, w,
+#if defined(FL_LEFT_TO)
+    if (FL_LEAVES_ROWS_OF(step->n_params * (int64_t)sizeof(T))) {
+        FL_LEFT_TO.local_steps[FL_IS_FLOAT ? FL_FLOAT32 : FL_FLOAT64](shards, step, k, width, t0, n, eta, alpha, w,
                                                                          sum, sum64, scratch);
         return;
     }
