@@ -94,7 +94,7 @@ cdef extern from "draw.h" nogil:
 
 
 cdef extern from "visits.h" nogil:
-    const uint32_t *fl_rows_ahead(const fl_shards *, int64_t k, int64_t visit, int64_t *n)
+    const uint32_t *fl_rows_ahead(const fl_shards *, int64_t k, int64_t visit, int64_t *n, int64_t *known)
 
 
 cdef extern from "scales.h" nogil:

@@ -225,10 +225,10 @@ cdef class Rows:
     def visited(self, uint32_t k, int64_t first, int64_t n):
         """Return the rows (as X lies for the kernels) of visits first .. first + n - 1 (from 0) of worker k."""
         rows = []
-        cdef int64_t at_hand = 0, visit = first
+        cdef int64_t at_hand = 0, known = 0, visit = first
         cdef const uint32_t *ahead
         while visit < min(first + n, self.c.n_visits):
-            ahead = fl_rows_ahead(&self.c, k, visit, &at_hand)
+            ahead = fl_rows_ahead(&self.c, k, visit, &at_hand, &known)
             rows.extend(ahead[i] for i in range(min(at_hand, first + n - visit)))
             visit += at_hand
         return np.array(rows, dtype=np.int64)

@@ -19,8 +19,10 @@ enum fl_dtype { FL_FLOAT32 = 0, FL_FLOAT64 = 1 };
 enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1, FL_BLOCKS = 2 };
 enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHTED = 2 };
 
-/* Largest number of visits looked up ahead of the steps that make them. */
+/* Largest number of visits looked up ahead of the steps that make them, and how many of
+ * them are kept back: as many as rows are fetched ahead. */
 #define FL_VISITS 256
+#define FL_KEPT_BACK 16
 /* Most workers that one thread advances in lockstep. */
 #define FL_LOCKSTEP 4
 /* float32 running sums flush into float64 where t is a multiple of this. */

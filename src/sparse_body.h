@@ -125,14 +125,14 @@ static inline __attribute__((always_inline)) int FNI(steps)(
         const fl_scale *at = scales + i;
         const T scale = (T)at->before, shift = intercept ? v[d] : (T)0;
         for (int64_t done = 0; done < b;) {
-            int64_t at_hand;
-            const uint32_t *ahead = fl_rows_ahead(shards, k, (t0 + i) * b + done, &at_hand);
+            int64_t at_hand, known;
+            const uint32_t *ahead = fl_rows_ahead(shards, k, (t0 + i) * b + done, &at_hand, &known);
             const int64_t some = at_hand < b - done ? at_hand : b - done;
             for (int64_t r = 0; r < some; r++) {
                 const int64_t row = ahead[r];
-                if (r + 2 * SPARSE_AHEAD < at_hand)
+                if (r + 2 * SPARSE_AHEAD < known)
                     __builtin_prefetch((const I *)shards->indptr + ahead[r + 2 * SPARSE_AHEAD], 0, 3);
-                if (r + SPARSE_AHEAD < at_hand)
+                if (r + SPARSE_AHEAD < known)
                     FNI(prefetch_entries)(shards, ahead[r + SPARSE_AHEAD]);
                 const FNI(entries) its = FNI(entries_of)(shards, row);
                 broken |= its.n < 0;
@@ -185,8 +185,8 @@ static void FNI(mark_visits)(const fl_shards *shards, int64_t k, int64_t first, 
     if (n > 0 && shards->intercept)
         changed[d >> 4] |= (uint16_t)(1u << (d & 15));
     while (n > 0) {
-        int64_t at_hand;
-        const uint32_t *ahead = fl_rows_ahead(shards, k, first, &at_hand);
+        int64_t at_hand, known;
+        const uint32_t *ahead = fl_rows_ahead(shards, k, first, &at_hand, &known);
         const int64_t some = at_hand < n ? at_hand : n;
         for (int64_t r = 0; r < some; r++) {
             const FNI(entries) its = FNI(entries_of)(shards, ahead[r]);

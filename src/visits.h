@@ -74,14 +74,19 @@ static inline void fl_drawn_rows(const fl_shards *shards, int64_t k, int64_t fir
     }
 }
 
-/* The rows of worker k from this visit on; *n says how many are at hand (>= 1).
- * They are looked up FL_VISITS at a time, so that rounds of one step do not pay
- * for it and rows can be prefetched. */
-static inline const uint32_t *fl_rows_ahead(const fl_shards *shards, int64_t k, int64_t visit, int64_t *n)
+/* The rows of worker k from this visit on. They are looked up FL_VISITS at a time, so
+ * that rounds of one step do not pay for it; *known says how many stand there, to be
+ * fetched, and *n how many of them (>= 1) to visit before asking again: the last ones
+ * are kept back, so that none is visited that could not be fetched in time. */
+static inline const uint32_t *fl_rows_ahead(const fl_shards *shards, int64_t k, int64_t visit, int64_t *n,
+                                            int64_t *known)
 {
     uint32_t *ahead = shards->ahead + k * FL_VISITS;
     int64_t at = visit - shards->ahead_first[k];
-    if (at < 0 || at >= shards->ahead_n[k]) {
+    /* The run's last rows are visited to the end. */
+    const int64_t last = shards->ahead_first[k] + shards->ahead_n[k];
+    int64_t usable = shards->ahead_n[k] - (last < shards->n_visits ? FL_KEPT_BACK : 0);
+    if (at < 0 || at >= usable) {
         const int64_t left = shards->n_visits - visit;
         const int64_t some = left < FL_VISITS ? left : FL_VISITS;
         if (shards->sampling != FL_REPLACEMENT)
@@ -90,9 +95,11 @@ static inline const uint32_t *fl_rows_ahead(const fl_shards *shards, int64_t k, 
             fl_drawn_rows(shards, k, visit, some, ahead);
         shards->ahead_first[k] = visit;
         shards->ahead_n[k] = some;
+        usable = some - (some < left ? FL_KEPT_BACK : 0);
         at = 0;
     }
-    *n = shards->ahead_n[k] - at;
+    *n = usable - at;
+    *known = shards->ahead_n[k] - at;
     return ahead + at;
 }
 

@@ -70,13 +70,14 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
     int64_t i = 0;
     while (i < n) {
         const uint32_t *rows[FL_LOCKSTEP];
-        int64_t at_hand = n - i + distance;
+        int64_t at_hand = n - i, known = FL_VISITS;
         for (int g = 0; g < width; g++) {
-            int64_t its;
-            rows[g] = fl_rows_ahead(shards, k + g, t0 + i, &its);
+            int64_t its, its_known;
+            rows[g] = fl_rows_ahead(shards, k + g, t0 + i, &its, &its_known);
             at_hand = its < at_hand ? its : at_hand;
+            known = its_known < known ? its_known : known;
         }
-        const int64_t some = at_hand < n - i ? at_hand : n - i;
+        const int64_t some = at_hand;
         V lanes[FL_LOCKSTEP];
         for (int g = 0; g < width; g++)
             lanes[g] = FN(row_dot)(ROW(rows[g][0]), W + g * ld, &shape);
@@ -84,7 +85,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             T c[FL_LOCKSTEP] __attribute__((aligned(FL_VBYTES)));
             const T eta_t = (T)eta[i], el2 = (T)(eta[i] * step->l2);
             const T alpha_t = average == FL_AVERAGE_WEIGHTED ? (T)alpha[i] : (T)0;
-            if (r + distance < at_hand)
+            if (r + distance < known)
                 for (int g = 0; g < width; g++)
                     FN(prefetch_row)(shards, rows[g][r + distance], d);
             if (width == 1)
@@ -135,8 +136,8 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
         if (shards->intercept)
             update[d] = (T)0 * w[d];
         for (int64_t done = 0; done < b;) {
-            int64_t at_hand;
-            const uint32_t *rows = fl_rows_ahead(shards, k, (t0 + i) * b + done, &at_hand);
+            int64_t at_hand, known;
+            const uint32_t *rows = fl_rows_ahead(shards, k, (t0 + i) * b + done, &at_hand, &known);
             const int64_t some = at_hand < b - done ? at_hand : b - done;
             int64_t r = 0;
             for (; r + 4 <= some; r += 4) {
@@ -145,7 +146,7 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
                 V lanes[4];
 #pragma GCC unroll 4
                 for (int g = 0; g < 4; g++) {
-                    if (r + g + distance < at_hand)
+                    if (r + g + distance < known)
                         FN(prefetch_row)(shards, rows[r + g + distance], d);
                     x[g] = ROW(rows[r + g]);
                     lanes[g] = FN(row_dot)(x[g], w, &shape);
