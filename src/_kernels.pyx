@@ -354,20 +354,22 @@ cdef class Slices:
             raise ValueError("alpha must have one weight a step")
         if self.busy:
             raise RuntimeError("this run is being advanced by another thread; a Run belongs to one thread at a time")
+        # Whatever can fail comes before the run is marked busy.
+        if alpha is not None:
+            alpha_view = alpha
+        scales = np.empty(sizeof(fl_scale) // 8 * (eta.shape[0] + 1)) if self.c.sparse != NULL else None
         self.busy = True
         self.c.isa = current_isa
         self.c.t0, self.c.n, self.c.since = self.clock[0], eta.shape[0], self.clock[2]
         self.c.periods, self.c.eta = &periods[0], &eta[0]
         self.c.alpha = NULL
         if alpha is not None:
-            alpha_view = alpha
             self.c.alpha = &alpha_view[0]
         self.step.average = FL_AVERAGE_NONE
         if average:
             self.step.average = FL_AVERAGE_UNIFORM if alpha is None else FL_AVERAGE_WEIGHTED
         self.c.timing, self.c.want_consensus = timing, want_consensus
         if self.c.sparse != NULL:
-            scales = np.empty(sizeof(fl_scale) // 8 * (eta.shape[0] + 1))
             self.sparse.scales = <fl_scale *> address(scales)
             fl_make_scales(&self.step, self.c.n, self.c.eta, self.c.alpha, self.scale[0], self.scale[1],
                            <fl_scale *> address(scales))

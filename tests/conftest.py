@@ -1,6 +1,7 @@
 """Fixtures shared by the tests, and the twins on the path."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from fastlsgd import datasets
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def make_data(loss="logistic", dtype=np.float32, n=203, d=37, seed=0):
