@@ -6,6 +6,7 @@ ways of its own; so the handler leaves at once, until the command line installs 
 as a library nothing is changed.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -13,9 +14,12 @@ from typing import Any
 
 
 def _is_the_command() -> bool:
-    # While python -m looks for what to run, the name of the program is "-m".
+    # While python -m looks for what to run, the name of the program is "-m": of any program.
     program = (getattr(sys, "argv", None) or [""])[0]
-    return program == "-m" or os.path.basename(program) in ("fastlsgd", "fastlsgd.exe")
+    if program == "-m":
+        asked = sys.orig_argv
+        return "-mfastlsgd" in asked or ("-m", "fastlsgd") in itertools.pairwise(asked)
+    return os.path.basename(program) in ("fastlsgd", "fastlsgd.exe")
 
 
 def _leave(*_: Any) -> None:

@@ -127,9 +127,9 @@ def _check_float(name: str, array: Any) -> None:
 
 
 def _bytes_a_row(X: Any) -> int:
-    """Return the bytes of a row, of CSR on average."""
+    """Return the bytes of a row, of CSR on average: with indices of four bytes, whose width decides no order."""
     if sparse.is_sparse(X):
-        return max(1, int(X.indptr[-1]) * (X.data.itemsize + X.indices.itemsize) // X.shape[0])
+        return max(1, int(X.indptr[-1]) * (X.data.itemsize + 4) // X.shape[0])
     return X.shape[1] * X.itemsize
 
 

@@ -209,6 +209,10 @@ class Run:
             weights=self.weights,
             n_threads=n_threads,
         )
+        if state is not None:
+            self._backend.look_everywhere()  # what was written to W before is averaged too
+        # A copy of what a CSR run's W was when it was handed out: see _take_note_of_writes.
+        self._handed_out: np.ndarray | None = None
         # Where the slice began, kept for the case that it diverges.
         self._before = self.state.copy()
         self._began = (self.state.t, float(self.state.ledger[1]))
@@ -230,8 +234,23 @@ class Run:
         """
         if self.state.scale is None or self.state.is_scaled:
             return self.state.W
-        self._backend.look_everywhere()  # what is written is averaged too
-        return self.state.padded_W[:, : self.state.n_params]
+        own = self.state.padded_W[:, : self.state.n_params]
+        if self._handed_out is None:
+            self._handed_out = own.copy()
+        return own
+
+    def _take_note_of_writes(self) -> None:
+        """What was written to the W of a CSR run moves its workers, and not what the average holds of them."""
+        if self._handed_out is None:
+            return
+        own = self.state.padded_W[:, : self.state.n_params]
+        if np.array_equal(own, self._handed_out) or not np.isfinite(own).all():
+            return
+        lost = self._handed_out.astype(np.float64) - own
+        lost[:, self.state.n_features :] = 0.0
+        self.state.padded_sum64[:, : self.state.n_params] += self.state.scale[1] * lost
+        self._handed_out[...] = own
+        self._backend.look_everywhere()
 
     def set_W(self, W: npt.ArrayLike) -> None:
         """Move the workers: set the local iterates, shape (n_workers, n_params).
@@ -248,7 +267,10 @@ class Run:
             raise ValueError(f"W must have shape {self.state.W.shape}, one row a worker, got {new.shape}")
         if not np.isfinite(new).all():
             raise ValueError("W must be finite")
-        self.state.set_W(new)
+        self._take_note_of_writes()
+        self.state.move_workers(new)
+        if self._handed_out is not None:
+            self._handed_out[...] = new
         self._backend.look_everywhere()
 
     @property
@@ -274,6 +296,7 @@ class Run:
             return None
         if total == 0.0:
             return self.w
+        self._take_note_of_writes()
         mean = np.zeros(self.state.n_params)
         for weight, row in zip(self.weights, self.state.sums(), strict=True):
             mean += weight * row
@@ -286,6 +309,7 @@ class Run:
 
     def result(self) -> Result:
         """Return the result so far; its state is a copy that the run no longer touches."""
+        self._take_note_of_writes()
         return Result(self.w, self.w_bar, self.trace, self.state.copy())
 
     # ---- the loop ----
@@ -340,21 +364,33 @@ class Run:
         steps = np.arange(t + 1, upto + 1, dtype=np.int64)
         eta = self._eta(steps)
         alpha = self.average.weights(steps)
+        self._take_note_of_writes()
         self._before.restore(state)
         started = time.monotonic()
         try:
             bad = self._steps(eta, alpha, timing=len(self._record_at) > 0, want_consensus=upto == next_record)
             if bad >= 0:
                 self._raise_diverged(eta, alpha)
+        except ValueError:
+            # What the kernels refuse to read has stopped some workers half-way.
+            self._go_back_to(self._before)
+            raise
         except BaseException:
             # An interrupt comes right behind the compiled call: the run must not be left diverged.
             if not np.isfinite(state.padded_W).all():
-                state.restore(self._before)
+                self._go_back_to(self._before)
             raise
+        finally:
+            if self._handed_out is not None:
+                self._handed_out[...] = state.padded_W[:, : state.n_params]
         elapsed = max(time.monotonic() - started, 1e-6)
         best = len(steps) * SLICE_S / elapsed
         self._slice_steps = int(np.clip(best, max(1, self._slice_steps // 4), 4 * self._slice_steps))
         self._slice_steps = min(self._slice_steps, MAX_SLICE_STEPS)
+
+    def _go_back_to(self, state: State) -> None:
+        self.state.restore(state)
+        self._backend.look_everywhere()  # it may be a state in which W has just been written to
 
     def _steps(
         self,
@@ -435,7 +471,7 @@ class Run:
         state, before = self.state, self._before.copy()
         foreign = np.argwhere(~np.isfinite(before.W))
         if len(foreign):
-            state.restore(before)
+            self._go_back_to(before)
             k, j = foreign[0]
             raise ValueError(
                 f"W must be finite when a run goes on, got {before.W[k, j]} for worker {k}, coordinate {j} at "
@@ -445,7 +481,7 @@ class Run:
         try:
             while n > 0 and (worker < 0 or n > 1):
                 half = max(1, n // 2)
-                state.restore(good)
+                self._go_back_to(good)
                 at = slice(good.t - before.t, good.t - before.t + half)
                 worker = self._steps(eta[at], None if alpha is None else alpha[at])
                 if worker >= 0:
@@ -454,7 +490,7 @@ class Run:
                     good, n = state.copy(), n - half
             t = state.t
         finally:
-            state.restore(before)
+            self._go_back_to(before)
         if worker < 0:
             raise RuntimeError("the run diverged, but not when it was repeated: X, y or W changed while it ran")
         eta_t = float(eta[t - before.t - 1])
@@ -490,6 +526,7 @@ class Run:
         """
         if self.checkpoint is None:
             return
+        self._take_note_of_writes()
         try:
             self.state.save(self.checkpoint)
         except OSError as error:

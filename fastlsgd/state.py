@@ -128,8 +128,8 @@ class State:
         out[..., : self.n_features] *= padded.dtype.type(self.scale[0])
         return out
 
-    def set_W(self, W: np.ndarray) -> None:
-        """Set the local iterates of all workers, in place."""
+    def move_workers(self, W: np.ndarray) -> None:
+        """Set the local iterates of all workers, in place; ``Run.set_W`` also tells the averaging."""
         if self.scale is not None:
             # The sums so far stay as they are, and the new v starts afresh.
             self.padded_sum64[:, : self.n_params] = self.sums()

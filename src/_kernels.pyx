@@ -316,7 +316,7 @@ cdef class Slices:
         self.alive = (changed, batches, owed)
 
     def look_everywhere(self):
-        """Have averagings look at every feature from now on: others may write to W."""
+        """Have the next averaging look at every feature: others have written to W."""
         self.sparse.everything = True
 
     cdef void _mark_open_round(self) noexcept nogil:
@@ -390,6 +390,8 @@ cdef class Slices:
         if self.c.sparse != NULL and self.sparse.broken:
             raise ValueError("the indices of X are no longer what they were when the Problem was made: rows or columns "
                              "are out of bounds; make a new Problem, and leave X alone while runs use it")
+        if self.c.first_bad < 0 and (self.c.n_segments > 1 or self.c.closes):
+            self.sparse.everything = False
         if interrupt is not None and self.c.first_bad < 0:
             raise interrupt
         return self.c.first_bad

@@ -1,4 +1,5 @@
-/* The compiled floors for x86-64 processors with AVX-512 (F, DQ, VL, BW). Strict
+/* The compiled floors for x86-64 processors with AVX-512 (F, DQ, VL, BW; isa.c also asks
+ * for VBMI2, and says why). Strict
  * arithmetic, as everywhere: the bits are those of the baseline. */
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -96,7 +96,7 @@
 #define FL_MEAN(T)                                                               \
     for (int64_t j0 = 0; j0 < n_params; j0 += FL_TILE) {                         \
         const T *row = (const T *)W + j0;                                        \
-        T *to = (T *)out + j0, *copy = (T *)copies + j0;                         \
+        T *to = (T *)out + j0;                                                   \
         T tile[FL_TILE];                                                         \
         double sum[FL_TILE] = {0};                                               \
         for (int64_t k = 0; k < n_workers; k++, row += ld)                       \
@@ -105,8 +105,8 @@
         for (int e = 0; e < FL_TILE; e++)                                        \
             tile[e] = (T)sum[e];                                                 \
         memcpy(to, tile, sizeof tile);                                           \
-        for (int64_t k = 0; k < n_copies; k++, copy += ld)                       \
-            memcpy(copy, tile, sizeof tile);                                     \
+        for (int64_t k = 0; k < n_copies; k++)                                   \
+            memcpy((T *)copies + k * ld + j0, tile, sizeof tile);                \
     }
 
 static void FLN(mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,

@@ -6,6 +6,8 @@
  *   row     row_body.h                    one row of X: its margin, its update
  *           sparse_body.h                 the same for a CSR row
  *   worker  worker_body.h, visits.h       local steps of a worker: serial, no lock
+ *           scales.h, sparse_*.h          the same three floors for CSR rows
+ *           pass_body.h, margins.h        objectives and gradients, many rows at a time
  *           sparse_body.h: sparse_steps   the same on CSR rows
  *   team    team.c                        many workers, threads, averaging
  */

@@ -10,7 +10,7 @@
 
 #include "arith.h"
 
-enum fl_loss { FL_SQUARED = 0, FL_LOGISTIC = 1, FL_N_LOSSES = 2 };
+enum fl_loss { FL_SQUARED = 0, FL_LOGISTIC = 1 };
 
 /* Half squared error (z - y)^2 / 2. */
 static inline double fl_squared_loss(double z, double y) { const double r = z - y; return 0.5 * r * r; }

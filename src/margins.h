@@ -93,11 +93,12 @@ static inline __attribute__((always_inline)) double FLN(row_terms)(int loss, con
     return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
 }
 
-/* The same for FL_TILE_COLS iterates at once, whose margins are columns of z: sums[c] +=. */
-static inline __attribute__((always_inline)) void FLN(column_terms)(int loss, const double *restrict z,
+/* The same for FL_TILE_COLS iterates at once, whose margins are columns of z: sums[c] +=.
+ * slope may be z. */
+static inline __attribute__((always_inline)) void FLN(column_terms)(int loss, const double *z,
                                                                     const fl_block *restrict block,
                                                                     const fl_reference *restrict reference,
-                                                                    double *restrict slope, double *restrict sums)
+                                                                    double *slope, double *restrict sums)
 {
     double lanes[4][FL_TILE_COLS] = {{0}};
     for (int r = 0; r < FL_BLOCK_ROWS; r += 4)
@@ -120,7 +121,8 @@ static inline __attribute__((always_inline)) void FLN(column_terms)(int loss, co
     (reference ? terms(loss, z, block, reference, NULL __VA_ARGS__)       \
      : slope   ? terms(loss, z, block, NULL, slope __VA_ARGS__)           \
                : terms(loss, z, block, NULL, NULL __VA_ARGS__))
-static double FLN(sum_rows)(int loss, const double *z, const fl_block *block, const fl_reference *reference, double *slope)
+static double FLN(sum_rows)(int loss, const double *z, const fl_block *block, const fl_reference *reference,
+                            double *slope)
 {
     return loss == FL_SQUARED ? FL_EACH_KIND(FLN(row_terms), FL_SQUARED, z, block, reference, slope)
                               : FL_EACH_KIND(FLN(row_terms), FL_LOGISTIC, z, block, reference, slope);

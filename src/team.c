@@ -464,11 +464,12 @@ static double squared_distance(const void *a, const void *b, int dtype, int64_t 
     return sum;
 }
 
-static int is_finite_row(const void *w, int dtype, int64_t n)
+static int is_finite_row(const void *w, int dtype, int64_t n, double scale)
 {
     double zero = 0.0;
     for (int64_t j = 0; j < n; j++)
-        zero += (dtype == FL_FLOAT32 ? (double)((const float *)w)[j] : ((const double *)w)[j]) * 0.0;
+        zero += dtype == FL_FLOAT32 ? (double)(((const float *)w)[j] * (float)scale) * 0.0
+                                    : ((const double *)w)[j] * scale * 0.0;
     return zero == 0.0;
 }
 
@@ -477,6 +478,8 @@ void fl_slice_finish(fl_slice *slice, void *mean)
     const int64_t n_workers = slice->shards->n_workers, n_params = slice->step->n_params;
     const int dtype = slice->shards->dtype;
     const size_t row_bytes = (size_t)slice->step->ld * entry_bytes(slice->shards);
+    /* Of a CSR run W is v: its features stand scaled by s, its intercept does not. */
+    const double s = slice->sparse ? slice->sparse->scales[slice->n].before : 1.0;
     fl_close_and_wait(&slice->gate);
     const double start_s = slice->timing ? fl_now_s() : 0.0;
     if (buffer_of(slice, slice->n_segments - 1) != slice->W)
@@ -484,16 +487,15 @@ void fl_slice_finish(fl_slice *slice, void *mean)
     if (slice->sparse && atomic_load_explicit(&slice->sparse->bad, memory_order_relaxed) < n_workers)
         slice->first_bad = (int64_t)atomic_load_explicit(&slice->sparse->bad, memory_order_relaxed);
     for (int64_t k = 0; k < n_workers && slice->first_bad < 0; k++)
-        if (!is_finite_row(row_of(slice, slice->W, k), dtype, n_params))
+        if (!is_finite_row(row_of(slice, slice->W, k), dtype, n_params, 1.0) ||
+            !is_finite_row(row_of(slice, slice->W, k), dtype, slice->shards->n_features, s))
             slice->first_bad = k;
     if (shares_last_averaging(slice))
         mean = slice->mean;
     else if ((slice->closes && !slice->sparse) || slice->want_consensus)
         slice->isa->mean(slice->W, dtype, n_workers, slice->step->ld, n_params, slice->weights, mean, NULL, 0);
     if (slice->want_consensus) {
-        /* Of a CSR run W is v: its features stand scaled by s, its intercept does not. */
         const int64_t scaled = slice->sparse ? slice->shards->n_features : n_params;
-        const double s = slice->sparse ? slice->sparse->scales[slice->n].before : 1.0;
         const size_t at = (size_t)scaled * entry_bytes(slice->shards);
         double sum = 0.0, rest = 0.0;
         for (int64_t k = 0; k < n_workers; k++) {
@@ -521,7 +523,8 @@ static void copy_dense_rows(const fl_pass *pass, int64_t first, int64_t last)
     for (int64_t i = first; i < last; i++) {
         const int64_t row = shards->order ? (int64_t)shards->order[i] : i;
         if (i + 8 < last && shards->order)
-            __builtin_prefetch((const char *)shards->X + (size_t)((int64_t)shards->order[i + 8] * shards->x_stride) * bytes);
+            __builtin_prefetch((const char *)shards->X +
+                               (size_t)((int64_t)shards->order[i + 8] * shards->x_stride) * bytes);
         memcpy((char *)pass->to_X + (size_t)i * row_bytes,
                (const char *)shards->X + (size_t)(row * shards->x_stride) * bytes, row_bytes);
     }

@@ -1,9 +1,10 @@
 /* Worker floor: which rows a worker visits, numbered over the whole run.
  *
  * Visit v (from 0) of worker k under reshuffle is entry v mod n_k of epoch
- * v div n_k. Epoch 0 is the shard's own order; epoch e shuffles that order with
- * the stream (seed, k, e), whole or (sampling in blocks) block by block. Nothing is remembered but the epoch at hand, which can
- * be made again at any time: a run may be cut anywhere.
+ * v div n_k. Epoch 0 is the shard's own order; epoch e shuffles that order with the
+ * stream (seed, k, e), whole or (sampling in blocks) block by block. Nothing is
+ * remembered but the epoch at hand, which can be made again at any time: a run may be
+ * cut anywhere.
  */
 #ifndef FASTLSGD_VISITS_H
 #define FASTLSGD_VISITS_H

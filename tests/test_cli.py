@@ -513,6 +513,24 @@ def test_ctrl_c_while_loading_is_never_lost(body, csv):
     assert os.listdir() == [csv]
 
 
+def test_another_program_that_imports_us_keeps_its_ctrl_c(tmp_path):
+    package = tmp_path / "theirs"
+    package.mkdir()
+    (package / "__init__.py").write_text("import fastlsgd\n")
+    (package / "__main__.py").write_text(
+        "import signal\nprint(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path(fl.__file__).parent.parent)])
+    done = subprocess.run(
+        [sys.executable, "-m", "theirs"],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "True\n"
+
+
 @pytest.mark.parametrize("module", ["numpy", "fastlsgd.solver", "fastlsgd.cli", "typer", "rich.table"])
 @pytest.mark.parametrize("way", ["script", "module"])
 def test_ctrl_c_while_the_command_line_is_imported_is_one_line(module, way, tmp_path):

@@ -490,3 +490,79 @@ def test_a_dense_problem_has_the_dense_answers_still():
     run.set_W(new)
     assert bits(run.W) == bits(new)
     assert run.W.flags.writeable
+
+
+def test_what_was_written_to_W_is_averaged_after_a_restart_too():
+    """Features that no row touches since are averaged as well."""
+    X, _, y = make_csr(n=40, d=200)
+    problem = fl.Problem(X, y, loss="logistic", l2=0.1)
+    options = {"n_workers": 3, "n_steps": 24, "schedule": fl.FixedPeriod(4), "step_size": fl.Constant(0.05)}
+    run = fl.Run(problem, **options)
+    run.advance(n_rounds=2)
+    run.set_W(np.random.default_rng(0).standard_normal(run.W.shape))
+    other = fl.Run(problem, state=run.state.copy(), **options)
+    run.advance()
+    other.advance()
+    assert bits(run.W) == bits(other.W)
+    assert (run.W == run.W[0]).all()
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_writing_to_W_moves_the_workers_and_not_what_the_average_holds(intercept):
+    X, _, y = make_csr(dtype=np.float64, n=60, d=9)
+    options = {"n_workers": 2, "n_steps": 12, "schedule": fl.FixedPeriod(3), "step_size": fl.Constant(0.05)}
+    runs = [
+        fl.Run(fl.Problem(rows, y, loss="logistic", fit_intercept=intercept), **options) for rows in (X, X.toarray())
+    ]
+    for run in runs:
+        run.advance(n_rounds=2)
+        before = run.w_bar
+        run.W[:] += 1.0
+        np.testing.assert_allclose(run.w_bar, before, atol=1e-14)
+        run.advance(n_rounds=1)
+        run.W[1] -= 0.5
+        run.advance()
+    np.testing.assert_allclose(runs[0].w_bar, runs[1].w_bar, rtol=1e-12)
+    np.testing.assert_allclose(runs[0].w, runs[1].w, rtol=1e-12)
+
+
+def test_a_run_whose_data_were_changed_stands_where_the_slice_began():
+    X, _, y = make_csr(n=60, d=20)
+    options = {"n_workers": 2, "n_steps": 40, "schedule": fl.FixedPeriod(4), "step_size": fl.Constant(0.05)}
+    problem = fl.Problem(X, y, loss="logistic")
+    whole = fl.local_sgd(problem, layout="view", **options)
+    run = fl.Run(problem, layout="view", **options)
+    run.advance(n_rounds=2)
+    good = X.indices.copy()
+    X.indices[:] = 10**6
+    with pytest.raises(ValueError, match="no longer what they were"):
+        run.advance()
+    assert run.t == 8
+    X.indices[:] = good
+    run.advance()
+    assert bits(run.w) == bits(whole.w)
+
+
+@pytest.mark.filterwarnings("ignore:step size")
+def test_a_scale_that_overflows_has_diverged():
+    """w = s v is what must be finite; in dense rows eta l2 w overflows a step before w."""
+    X = sparse.csr_matrix(np.zeros((4, 3), np.float32))
+    y = np.ones(4, np.float32)
+    options = {"n_workers": 2, "n_steps": 225, "step_size": fl.Constant(2.5), "w0": np.ones(3), "record": 0}
+    with pytest.raises(fl.Diverged) as dense:
+        fl.local_sgd(fl.Problem(X.toarray(), y, l2=1.0), **options)
+    with pytest.raises(fl.Diverged) as csr:
+        fl.local_sgd(fl.Problem(X, y, l2=1.0), **options)
+    assert csr.value.worker == dense.value.worker
+    assert csr.value.t - dense.value.t in (0, 1)
+
+
+def test_the_width_of_indices_decides_no_order():
+    X, _, y = make_csr(n=3000, d=50)
+    wide = X.copy()
+    wide.indices, wide.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    results = [
+        fl.local_sgd(fl.Problem(rows, y, loss="logistic"), n_workers=2, sampling="blocks", n_steps=2000)
+        for rows in (X, wide)
+    ]
+    assert bits(results[0].w) == bits(results[1].w)

@@ -31,7 +31,7 @@ class Threads:
         n_threads: int,
     ) -> None:
         self.n_threads = n_threads
-        self._weights, self._n_params = weights, state.n_params
+        self._weights, self._n_params, self._is_sparse = weights, state.n_params, problem.is_sparse
         self._slices = _kernels.Slices(
             rows,
             loss=problem.loss.name,
@@ -74,7 +74,7 @@ class Threads:
             share(work, self.n_threads - 1)
 
     def look_everywhere(self) -> None:
-        """Have averagings of a CSR run look at every feature from now on: others may write to W."""
+        """Have the next averaging of a CSR run look at every feature: others have written to W."""
         self._slices.look_everywhere()
 
     def mean(self, padded_W: np.ndarray) -> np.ndarray:
@@ -87,4 +87,5 @@ class Threads:
             return padded_W[0].copy()
         out = padded_rows(1, self._n_params, padded_W.dtype)[0]
         _kernels.mean_of_workers(padded_W, self._weights, self._n_params, out)
-        return out
+        # Averagings of CSR runs leave features alone on which all agree.
+        return np.where((padded_W == padded_W[0]).all(axis=0), padded_W[0], out) if self._is_sparse else out

@@ -191,7 +191,7 @@ def compare(
     n_workers : int
     n_passes : float
         Gradients of all workers together, divided by the rows.
-    sampling : "replacement" or "reshuffle"
+    sampling : "replacement", "reshuffle" or "blocks"
     replicates : int
     schedules : sequence of Schedule or of names
         Default and names: "mini-batch averaging", "period 16", "period 256", "adaptive (mu)", "adaptive (mu_eff)",
