@@ -123,6 +123,9 @@ cdef extern from "team.h" nogil:
     bint fl_enter(fl_gate *)
     void fl_leave(fl_gate *)
     void fl_close_and_wait(fl_gate *)
+    ctypedef struct fl_cpus:
+        pass
+    void fl_spread(fl_cpus *)
     double fl_now_s()
     int fastlsgd_get_num_threads()
 
@@ -161,6 +164,7 @@ cdef extern from "team.h" nogil:
         bint closes
         fl_seconds *seconds
         fl_group *groups
+        fl_cpus cpus
         fl_gate gate
         int64_t first_bad
         double consensus
@@ -191,6 +195,7 @@ cdef extern from "team.h" nogil:
         void *to_s
         void *to_indices
         const void *to_indptr
+        fl_cpus cpus
         fl_gate gate
 
     void fl_pass_open(fl_pass *)

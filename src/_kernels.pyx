@@ -405,6 +405,7 @@ cdef class Slices:
         self.next_slot = slot + 1
         with nogil:   # leave before the GIL is asked for again: the owner waits for it
             if slot < self.n_threads:
+                fl_spread(&self.c.cpus)
                 self._work(slot)
             fl_leave(&self.c.gate)
 
@@ -511,6 +512,7 @@ cdef class Pass:
         cdef double[::1] work = np.zeros(self.work_doubles)
         if fl_enter(&self.c.gate):
             with nogil:
+                fl_spread(&self.c.cpus)
                 fl_pass_work(&self.c, &work[0])
                 fl_leave(&self.c.gate)
 

@@ -31,6 +31,15 @@ int fl_enter(fl_gate *);           /* 0 while closed */
 void fl_leave(fl_gate *);
 void fl_close_and_wait(fl_gate *); /* by the owner, when all is done */
 
+/* The processors that members of a team run on, one bit each. */
+#define FL_MAX_CPUS 1024
+typedef struct fl_cpus {
+    atomic_uint_fast64_t taken[FL_MAX_CPUS / 64];
+} fl_cpus;
+
+void fl_take_own_cpu(fl_cpus *);   /* by the owner, when the work is opened */
+void fl_spread(fl_cpus *);         /* by a helper, before it works */
+
 double fl_now_s(void);
 
 /* The limit that threadpoolctl sets (team.py), for the whole process; 0 is none.
@@ -93,6 +102,7 @@ typedef struct fl_slice {
     int sliced;                     /* averagings are shared out by features */
     int64_t n_features_a_task, n_tasks_an_averaging;
     fl_group *groups;               /* n_groups */
+    fl_cpus cpus;
     char apart[FL_LINE];
     atomic_uint_fast64_t averaging; /* segment << 32 | next task of its averaging */
     atomic_int_fast64_t n_averaged; /* its tasks that are done */
@@ -130,6 +140,7 @@ typedef struct fl_pass {
     void *to_X, *to_y, *to_s;       /* copy: rows in the order of the positions ... */
     void *to_indices;               /* ... CSR: beside to_X ... */
     const void *to_indptr;          /* ... as this has been laid out */
+    fl_cpus cpus;
     char apart[FL_LINE];
     atomic_int_fast64_t next;
     fl_gate gate;

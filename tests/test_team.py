@@ -515,3 +515,15 @@ def test_a_worker_that_is_not_finite_on_entering_is_named(problem, n_threads, va
     assert run.W.tobytes() == kept.tobytes()
     run.W[5, 7] = 0.0
     assert run.advance().finished
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="affinity of threads is read from /proc")
+def test_helpers_that_move_to_another_core_may_run_where_they_might_before():
+    X, y = make_data("logistic", n=2000, d=50)
+    problem = fl.Problem(X, y, loss="logistic")
+    for _ in range(20):
+        fl.local_sgd(problem, n_workers=4, n_steps=200, n_threads=4)
+        problem.objective(np.zeros(50))
+    allowed = os.sched_getaffinity(0)
+    for task in os.listdir("/proc/self/task"):
+        assert os.sched_getaffinity(int(task)) == allowed
