@@ -51,15 +51,40 @@ static void begin_together(team *all)
         relax(&turns);
 }
 
+/* Keep the thread off the caller's processor: a scheduler may leave both there for longer
+ * than is measured. */
+static void place_elsewhere(pthread_t thread, int number)
+{
+#if defined(__linux__)
+    cpu_set_t allowed, one;
+    const int here = sched_getcpu();
+    int others = 0;
+    if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (cpu != here && CPU_ISSET(cpu, &allowed) && ++others == number) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            pthread_setaffinity_np(thread, sizeof one, &one);
+            return;
+        }
+#else
+    (void)thread;
+    (void)number;
+#endif
+}
+
 /* Run work(items + i * item_bytes) on n threads, the caller's included; 0 if all could be started. */
 static int on_threads(void *(*work)(void *), void *items, size_t item_bytes, team *all)
 {
     pthread_t threads[MOST_THREADS];
     const int n = all->n;
     int started = 1;
-    for (; started < n; started++)
+    for (; started < n; started++) {
         if (pthread_create(&threads[started], NULL, work, (char *)items + (size_t)started * item_bytes) != 0)
             break;
+        place_elsewhere(threads[started], started);
+    }
     if (started < n) /* those that wait must not wait for ever */
         atomic_fetch_add(&all->arrived, n - started);
     work(items);
