@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import excess
+from conftest import excess, skipped_if_missing
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import problems
-from fastlsgd.benchmarks.compiled import Missing, load
+from fastlsgd.benchmarks.compiled import load
 
 
 @cache
@@ -34,10 +34,8 @@ def hogwild(problem, n_threads):
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 def bench_hogwild(benchmark, timed, problem, n_threads):
-    try:
+    with skipped_if_missing():
         kernel()
-    except Missing as reason:
-        pytest.skip(str(reason))
     w, w_bar = hogwild(problem, n_threads)
     problems.check_learned(problem, w_bar)
     if n_threads == 1:  # then it is serial SGD, which is ours with one worker

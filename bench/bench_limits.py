@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
+from conftest import skipped_if_missing
 
+from fastlsgd import _kernels
 from fastlsgd.benchmarks import limits
-from fastlsgd.benchmarks.compiled import Missing
 
 
 def or_skip(function, *arguments, **options):
-    try:
+    with skipped_if_missing():
         return function(*arguments, **options)
-    except Missing as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
@@ -40,7 +39,7 @@ def bench_latency_chain(benchmark, timed, v_bytes, width):
     benchmark.extra_info["ns"] = 1e9 * limits.chain_s(v_bytes, width)
 
 
-@pytest.mark.parametrize("v_bytes", [16, 32, 64])
+@pytest.mark.parametrize("v_bytes", [{"baseline": 16, "avx2": 32, "avx512": 64}[isa] for isa in _kernels.isas()])
 def bench_arithmetic_peak(benchmark, timed, v_bytes):
     or_skip(limits.peak_flops, v_bytes, best_of=1)
     timed(lambda: limits.peak_flops(v_bytes, best_of=1), 200_000 * 28 * v_bytes // 4, "operation")

@@ -82,10 +82,10 @@ def bench_checks_of_csr(benchmark, problem):
     _note(benchmark, problem)
 
 
+# scikit-learn's SGD takes int32 indices only.
+@pytest.mark.parametrize("problem", [np.int32], ids=["int32"], indirect=True)
 def bench_scikit_learn_on_csr(benchmark, problem):
     linear_model = pytest.importorskip("sklearn.linear_model")
-    if problem.X.indices.dtype != np.int32:
-        pytest.skip("scikit-learn's SGD takes int32 indices only")
     model = linear_model.SGDClassifier(
         loss="log_loss", alpha=problem.l2, average=True, max_iter=1, tol=None, learning_rate="constant", eta0=ETA,
         fit_intercept=False, random_state=0,

@@ -3,19 +3,17 @@
 import contextlib
 
 import pytest
+from conftest import skipped_if_missing
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import problems
-from fastlsgd.benchmarks.compiled import Missing
 from fastlsgd.benchmarks.timing import BusyCore, Pass
 
 
 @pytest.fixture(scope="module")
 def busy_core():
-    try:
+    with skipped_if_missing():
         core = BusyCore()
-    except Missing as reason:
-        pytest.skip(str(reason))
     yield core
     core.close()
 

@@ -214,11 +214,26 @@ static void FN(evaluate)(const fl_shards *shards, int loss, int64_t first, int64
     FN(evaluate_rows)(&dense, shards, loss, first, last, iterates, changes, sums, gradients, work);
 }
 
+/* What scan gathers of one row: its norm without weight and intercept, and a sum that is
+ * finite if the row is. */
+static inline void FN(note_row)(const fl_shards *shards, int64_t row, double norm, double finite, double out[4])
+{
+    const T *y = shards->y, *s = shards->s;
+    norm += shards->intercept ? 1.0 : 0.0;
+    finite += (double)y[row] * 0.0;
+    if (s) {
+        finite += (double)s[row] * 0.0;
+        norm *= (double)s[row];
+    }
+    out[0] = norm > out[0] ? norm : out[0];
+    out[1] += norm;
+    out[2] += norm * norm;
+    out[3] += finite;
+}
+
 static void FN(scan)(const fl_shards *shards, int64_t first, int64_t last, double out[4])
 {
     const int64_t d = shards->n_features;
-    const T *y = shards->y, *s = shards->s;
-    double largest = 0.0, squares = 0.0, fourths = 0.0, finite = 0.0;
     for (int64_t row = first; row < last; row++) {
         const T *x = (const T *)shards->X + row * shards->x_stride;
         double lanes[16] = {0};
@@ -233,24 +248,13 @@ static void FN(scan)(const fl_shards *shards, int64_t first, int64_t last, doubl
             zeros[j % SCANNED] += x[j] * (T)0;
             lanes[j % 16] += (double)x[j] * (double)x[j];
         }
-        double norm = shards->intercept ? 1.0 : 0.0;
+        double norm = 0.0, finite = 0.0;
         for (int e = 0; e < SCANNED; e++)
             finite += (double)zeros[e];
         for (int e = 0; e < 16; e++)
             norm += lanes[e];
-        finite += (double)y[row] * 0.0;
-        if (s) {
-            finite += (double)s[row] * 0.0;
-            norm *= (double)s[row];
-        }
-        largest = norm > largest ? norm : largest;
-        squares += norm;
-        fourths += norm * norm;
+        FN(note_row)(shards, row, norm, finite, out);
     }
-    out[0] = largest;
-    out[1] = squares;
-    out[2] = fourths;
-    out[3] = finite;
 }
 
 #undef SCANNED

@@ -104,8 +104,6 @@ static double FNI(norm_of_unsorted)(FNI(entries) row, U d, double *work)
 static void FNI(sparse_scan)(const fl_shards *shards, int64_t first, int64_t last, double out[4], double *work)
 {
     const U d = (U)shards->n_features;
-    const T *y = shards->y, *s = shards->s;
-    double largest = 0.0, squares = 0.0, fourths = 0.0, finite = 0.0;
     for (int64_t row = first; row < last; row++) {
         const FNI(entries) its = FNI(entries_of)(shards, row);
         double norm = 0.0, zero = 0.0;
@@ -117,24 +115,11 @@ static void FNI(sparse_scan)(const fl_shards *shards, int64_t first, int64_t las
             zero += (double)its.x[i] * 0.0;
             norm += (double)its.x[i] * (double)its.x[i];
         }
-        finite += within ? zero : NAN;
+        const double finite = within ? zero : NAN;
         if (within && !sorted)
             norm = FNI(norm_of_unsorted)(its, d, work);
-        if (shards->intercept)
-            norm += 1.0;
-        finite += (double)y[row] * 0.0;
-        if (s) {
-            finite += (double)s[row] * 0.0;
-            norm *= (double)s[row];
-        }
-        largest = norm > largest ? norm : largest;
-        squares += norm;
-        fourths += norm * norm;
+        FN(note_row)(shards, row, norm, finite, out);
     }
-    out[0] = largest;
-    out[1] = squares;
-    out[2] = fourths;
-    out[3] = finite;
 }
 
 /* The entries of the rows at positions [first, last), side by side as to_indptr has

@@ -278,13 +278,7 @@ class SparseTwin:
             self.n_sparse_floats += sum(map(len, self.changed)) + len(self.v) * len(set().union(*self.changed))
         self.changed = [set() for _ in self.v]
 
-    def run(self, etas, periods):
-        ends = set(np.cumsum(periods).tolist()) | {self.t + len(etas)}
-        for eta in etas:
-            self.step(float(eta))
-            if self.t in ends:
-                self.average()
-        return self
+    run = Twin.run
 
     @property
     def W(self):

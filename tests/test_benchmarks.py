@@ -7,6 +7,7 @@ import ctypes
 import importlib.util
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def measured(function, *arguments, **options):
     try:
         return function(*arguments, **options)
     except Missing as reason:
+        if os.environ.get("CI"):  # has a compiler and two cores
+            raise
         pytest.skip(str(reason))
 
 
