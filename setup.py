@@ -18,6 +18,7 @@ HEADERS = [
     "kernels.h",
     "losses.h",
     "margins.h",
+    "mean_body.h",
     "pass_body.h",
     "row_body.h",
     "scales.h",

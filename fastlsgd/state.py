@@ -340,7 +340,7 @@ class State:
 
 
 def padded_rows(n_rows: int, n_columns: int, dtype: np.dtype) -> np.ndarray:
-    """Return zeros of n_rows x (n_columns rounded up to whole vectors), 64-byte aligned."""
+    """Return zeros of n_rows x (n_columns rounded up to whole vectors), 128-byte aligned."""
     padded = -(-n_columns // _kernels.PAD) * _kernels.PAD
     return _kernels.aligned(n_rows * padded * dtype.itemsize).view(dtype).reshape(n_rows, padded)
 

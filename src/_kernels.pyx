@@ -239,7 +239,7 @@ cdef class Rows:
 cdef class Slices:
     """The slices of one run, one after the other, and what they advance.
 
-    W, sum and sum64 are (n_workers, ld) arrays, 64-byte aligned and padded with
+    W, sum and sum64 are (n_workers, ld) arrays, 128-byte aligned and padded with
     zeros; clock is int64 (t, n_rounds, steps done in the open round); ledger is float64 (seconds
     of wall, compute, wait, average; consensus). A slice, the clock and the ledger advance in
     one call, so an interrupt finds them whole. For CSR rows W holds v, sum64 u, scale s and A, owed (ld)
@@ -559,7 +559,7 @@ def mean_of_workers(W, const double[::1] weights, int64_t n_params, out):
 
 
 def aligned(n_bytes):
-    """Return n_bytes zeros (uint8) that start at a multiple of 64 bytes."""
+    """Return n_bytes zeros (uint8) that start at a multiple of 128 bytes."""
     raw = np.zeros(n_bytes + FL_LINE, dtype=np.uint8)
     offset = -raw.__array_interface__["data"][0] % FL_LINE
     return raw[offset:offset + n_bytes]

@@ -20,6 +20,10 @@ static const int32_t fl_mask_avx2[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0
     ((V)_mm256_maskload_pd((p), _mm256_loadu_si256((const __m256i *)(fl_mask_avx2 + 8 - 2 * (m)))))
 /* GCC 12 makes a slow detour of its own __builtin_convertvector. */
 #define FL_WIDEN_FLOAT(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+#define FL_NARROW(from, to)                                                                                     \
+    for (int half = 0; half < 2; half++)                                                                        \
+        (to)[half] = (FLN(bytes))_mm256_set_m128(_mm256_cvtpd_ps((__m256d)(from)[2 * half + 1]),                \
+                                                 _mm256_cvtpd_ps((__m256d)(from)[2 * half]))
 #define FL_ISA avx2
 #define FL_ISA_NAME "avx2"
 #define FL_VBYTES 32

@@ -25,6 +25,11 @@ extern const fl_isa fl_isa_avx2;
  * lines wait for both (d = 1,000: 133 against 187 ns; 158 where rows are aligned). */
 #define FL_LEAVES_ROWS_OF(bytes) ((bytes) <= 128 || (bytes) > 3072)
 #define FL_LEFT_TO fl_isa_avx2
+#define FL_NARROW(from, to)                                                                                     \
+    (to)[0] = (FLN(bytes))_mm512_insertf32x8(                                                                   \
+        _mm512_castps256_ps512(_mm256_set_m128(_mm256_cvtpd_ps((__m256d)(from)[1]),                             \
+                                               _mm256_cvtpd_ps((__m256d)(from)[0]))),                           \
+        _mm256_set_m128(_mm256_cvtpd_ps((__m256d)(from)[3]), _mm256_cvtpd_ps((__m256d)(from)[2])), 1)
 #define FL_ISA avx512
 #define FL_ISA_NAME "avx512"
 #define FL_VBYTES 64

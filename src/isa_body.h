@@ -6,6 +6,7 @@
  *                          the first m entries, then zeros, nothing else read
  *   FL_LEAVES_ROWS_OF (bytes), FL_LEFT_TO: which rows another set takes, and which one
  *   FL_WIDEN_FLOAT (p), if the set has one: 4 floats as 4 doubles
+ *   FL_NARROW (from, to)   16 doubles, four vectors of four, as floats in vectors of FL_VBYTES
  */
 #include <string.h>
 
@@ -90,34 +91,7 @@
 #undef FL_IS_FLOAT
 #undef FL_MASKED_LOAD
 
-/* Features a tile at a time: the sums stay in registers over all workers, and a tile
- * goes to out and to each of the copies. */
-#define FL_TILE 16
-#define FL_MEAN(T)                                                               \
-    for (int64_t j0 = 0; j0 < n_params; j0 += FL_TILE) {                         \
-        const T *row = (const T *)W + j0;                                        \
-        T *to = (T *)out + j0;                                                   \
-        T tile[FL_TILE];                                                         \
-        double sum[FL_TILE] = {0};                                               \
-        for (int64_t k = 0; k < n_workers; k++, row += ld)                       \
-            for (int e = 0; e < FL_TILE; e++)                                    \
-                sum[e] += weights[k] * (double)row[e];                           \
-        for (int e = 0; e < FL_TILE; e++)                                        \
-            tile[e] = (T)sum[e];                                                 \
-        memcpy(to, tile, sizeof tile);                                           \
-        for (int64_t k = 0; k < n_copies; k++)                                   \
-            memcpy((T *)copies + k * ld + j0, tile, sizeof tile);                \
-    }
-
-static void FLN(mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
-                      const double *weights, void *out, void *copies, int64_t n_copies)
-{
-    if (dtype == FL_FLOAT32) {
-        FL_MEAN(float)
-    } else {
-        FL_MEAN(double)
-    }
-}
+#include "mean_body.h"
 
 #define FL_SPARSE(name)                                                                    \
     {{FL_NAME4(name, float, narrow, FL_ISA), FL_NAME4(name, float, wide, FL_ISA)},         \

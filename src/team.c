@@ -22,6 +22,17 @@ static inline void relax(void)
 #endif
 }
 
+/* __builtin_prefetch asks for ownership only where the compiler is told of a processor that
+ * can; where it cannot, the instruction does nothing. */
+static inline void prefetch_to_write(const char *line)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("prefetchw %0" : : "m"(*line));
+#else
+    __builtin_prefetch(line, 1, 3);
+#endif
+}
+
 /* Look again at once for some hundred nanoseconds (a pause can cost more than a whole
  * barrier: 244 against 58 ns between two cores of a virtual machine), then with pauses
  * for some ten microseconds, then give the processor away, then sleep: on a shared
@@ -397,6 +408,26 @@ static void hand_over(const fl_slice *slice, fl_group *group, int64_t done)
     atomic_store_explicit(&group->done, done, memory_order_release);
 }
 
+/* Bytes of a group's rows that are asked for before they are written. */
+#define ASKED_BYTES 4096
+
+/* The next segment's rows of a group that is done with this one: other threads have read
+ * them two segments ago, and each line must be theirs no more before it is written. Asked
+ * for now, all at once and while the others are waited for, they need not come one after
+ * the other when the mean goes there (period 16, d = 20 and 100: 7% of a gradient). */
+static void ask_for_next_rows(const at_work *me, int64_t group)
+{
+    const fl_slice *slice = me->slice;
+    const int64_t n_workers = slice->shards->n_workers;
+    const int64_t first = group * n_workers / slice->n_groups, last = (group + 1) * n_workers / slice->n_groups;
+    const int64_t bytes = (last - first) * slice->step->ld * (int64_t)entry_bytes(slice->shards);
+    if (slice->n_threads == 1 || !slice->spare || bytes > ASKED_BYTES || me->segment + 1 >= slice->n_segments)
+        return;
+    const char *rows = row_of(slice, buffer_of(slice, me->segment + 1), first);
+    for (int64_t at = 0; at < bytes; at += 64)
+        prefetch_to_write(rows + at);
+}
+
 /* The steps of the segment at hand: returns when all groups have done theirs. */
 static void steps_of_segment(at_work *me)
 {
@@ -427,6 +458,8 @@ static void steps_of_segment(at_work *me)
             worked = 1;
             atomic_store_explicit(&group->by, me->slot, memory_order_relaxed);
             hand_over(slice, group, to);
+            if (to == me->end)
+                ask_for_next_rows(me, g);
         }
         if (all_done)
             return;

@@ -13,7 +13,8 @@
 #include "kernels.h"
 #include "scales.h"
 
-#define FL_LINE 64
+/* Two lines, as processors may fetch them in pairs. */
+#define FL_LINE 128
 #define FL_MAX_THREADS 256
 
 /* What threads write often stands a line apart from what they read. Padded and not
