@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
-C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c", "team.c"]
+C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c", "moments.c", "team.c"]
 HEADERS = [
     "arith.h",
     "draw.h",
@@ -19,6 +19,7 @@ HEADERS = [
     "losses.h",
     "margins.h",
     "mean_body.h",
+    "moments.h",
     "pass_body.h",
     "row_body.h",
     "scales.h",

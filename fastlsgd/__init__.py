@@ -39,6 +39,7 @@ if _TYPE_CHECKING:
     from .datasets import DatasetNotInstalled
     from .estimators import LocalSGDClassifier, LocalSGDRegressor
     from .experiments import tradeoff
+    from .theory import RiskPeriod
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ _LAZY = {
     "DatasetNotInstalled": "datasets",
     "LocalSGDClassifier": "estimators",
     "LocalSGDRegressor": "estimators",
+    "RiskPeriod": "theory",
     "tradeoff": "experiments",
 }
 _LAZY_MODULES = ("baselines", "datasets", "estimators", "experiments", "plots", "theory")
@@ -72,6 +74,7 @@ __all__ = [
     "Problem",
     "Record",
     "Result",
+    "RiskPeriod",
     "Run",
     "Shards",
     "State",

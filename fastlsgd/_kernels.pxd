@@ -200,3 +200,20 @@ cdef extern from "team.h" nogil:
 
     void fl_pass_open(fl_pass *)
     void fl_pass_work(fl_pass *, double *work)
+
+
+cdef extern from "moments.h" nogil:
+    ctypedef struct fl_moments:
+        int64_t d
+        const double *lambda_ "lambda"
+        const double *fixed
+        const double *shared
+        const double *own
+        double w2
+        double *worker
+        double *mean
+        double *cross
+        double *square
+
+    double fl_moments_advance(const fl_moments *, int64_t n, const double *eta, const unsigned char *ends,
+                              int averages)

@@ -92,3 +92,17 @@ class Pass:
 def add_blocks(blocks: np.ndarray, out: np.ndarray) -> None: ...
 def mean_of_workers(W: np.ndarray, weights: np.ndarray, n_params: int, out: np.ndarray) -> None: ...
 def aligned(n_bytes: int) -> np.ndarray: ...
+def advance_moments(
+    eigenvalues: np.ndarray,
+    fixed: np.ndarray,
+    shared: np.ndarray | None,
+    own: np.ndarray | None,
+    w2: float,
+    worker: np.ndarray,
+    mean: np.ndarray,
+    cross: np.ndarray,
+    square: np.ndarray,
+    eta: np.ndarray,
+    ends: np.ndarray,
+    averages: bool,
+) -> float: ...

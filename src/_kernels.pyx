@@ -563,3 +563,30 @@ def aligned(n_bytes):
     raw = np.zeros(n_bytes + FL_LINE, dtype=np.uint8)
     offset = -raw.__array_interface__["data"][0] % FL_LINE
     return raw[offset:offset + n_bytes]
+
+
+# ---- theory ---------------------------------------------------------------
+
+def advance_moments(const double[::1] eigenvalues, const double[::1] fixed, shared, own, double w2,
+                    double[::1] worker, double[::1] mean, double[::1] cross, double[::1] square,
+                    const double[::1] eta, const unsigned char[::1] ends, bint averages):
+    """Advance the moments of moments.h by len(eta) steps in place; return the worker's before the last averaging."""
+    cdef fl_moments moments
+    cdef const double[::1] shared_view, own_view
+    cdef int64_t d = eigenvalues.shape[0]
+    cdef double before
+    if {fixed.shape[0], worker.shape[0], mean.shape[0], cross.shape[0], square.shape[0]} != {d}:
+        raise ValueError("all arrays must have an entry a coordinate")
+    if d == 0 or eta.shape[0] == 0 or ends.shape[0] != eta.shape[0]:
+        raise ValueError("there must be a step, and ends must have an entry for each")
+    moments.d, moments.w2 = d, w2
+    moments.lambda_, moments.fixed, moments.shared, moments.own = &eigenvalues[0], &fixed[0], NULL, NULL
+    if shared is not None:
+        shared_view, own_view = shared, own
+        if shared_view.shape[0] != d or own_view.shape[0] != d:
+            raise ValueError("all arrays must have an entry a coordinate")
+        moments.shared, moments.own = &shared_view[0], &own_view[0]
+    moments.worker, moments.mean, moments.cross, moments.square = &worker[0], &mean[0], &cross[0], &square[0]
+    with nogil:
+        before = fl_moments_advance(&moments, eta.shape[0], &eta[0], &ends[0], averages)
+    return before

@@ -50,7 +50,7 @@ static void FLN(mean_double)(const double *W, int64_t n_workers, int64_t ld, int
                              double *out, double *copies, int64_t n_copies)
 {
     for (int64_t j0 = 0; j0 < n_params; j0 += MEANS) {
-        FLN(vec8) sum[MEANS * sizeof(double) / FL_VBYTES] = {{0}};
+        FLN(vec8) sum[MEANS * sizeof(double) / FL_VBYTES] __attribute__((aligned(FL_VBYTES))) = {{0}};
         for (int64_t k = 0; k < n_workers; k++)
 #pragma GCC unroll 8
             for (int v = 0; v < (int)(MEANS * sizeof(double) / FL_VBYTES); v++)

@@ -7,6 +7,7 @@ of the command line: schedules and baselines on one problem, each at the common 
     comparison  compare, Comparison, Row: the job and what it returns
     lab         runs in parallel, each once; what one run costs
     tuning      choosing step sizes
+    predicted   predictions beside replicates
     metrics     intervals over replicates; AUC and R2
 """
 

@@ -1,9 +1,48 @@
-"""Theory: what is known about a problem before a run.
+"""Theory: what is known about a problem and a run before it runs.
 
-``estimate`` gives the constants of a problem (curvature, noise, statistical floor) that schedules and step
-sizes ask for.
+``estimate`` gives the constants of a problem (curvature, noise, statistical floor) that schedules and step sizes
+ask for; ``predict`` what a run will give on data; ``exact_moments`` the exact second moments of local SGD on
+quadratics; ``adaptive_period`` and its neighbours how rarely one may average.
 """
 
+from .closure import Settled, data_stability_limit, settle
 from .constants import Constants, estimate
+from .exact import ExactMoments, constant_step_moments, exact_moments, stability_limit, stationary_worker
+from .expansion import Expansion
+from .periods import (
+    adaptive_period,
+    interpolation,
+    n_rounds,
+    n_rounds_formula,
+    osa_threshold,
+    reduction_factor,
+    richardson,
+)
+from .predict import Prediction, predict
+from .risk import RiskPeriod
+from .rounds import round_lengths
 
-__all__ = ["Constants", "estimate"]
+__all__ = [
+    "Constants",
+    "ExactMoments",
+    "Expansion",
+    "Prediction",
+    "RiskPeriod",
+    "Settled",
+    "adaptive_period",
+    "constant_step_moments",
+    "data_stability_limit",
+    "estimate",
+    "exact_moments",
+    "interpolation",
+    "n_rounds",
+    "n_rounds_formula",
+    "osa_threshold",
+    "predict",
+    "reduction_factor",
+    "richardson",
+    "round_lengths",
+    "settle",
+    "stability_limit",
+    "stationary_worker",
+]

@@ -72,17 +72,13 @@ def estimate(problem: Problem, w: npt.ArrayLike | None = None) -> Constants:
     >>> found.mu, found.lipschitz, found.noise, found.mu_eff, found.floor
     (0.5, 2.0, 8.5, 1.7, 0.625)
     """
-    if problem.n_params > MOST_PARAMS:
-        raise ValueError(
-            f"the constants need all eigenvalues of the Hessian: n_params may be at most {MOST_PARAMS}, "
-            f"got {problem.n_params}; use fewer features, or give AdaptivePeriod a mu of your own (l2 is a bound)"
-        )
+    check_size(problem)
     point = problem.optimum() if w is None else np.asarray(w, dtype=np.float64)
     eigenvalues, directions = np.linalg.eigh(problem.hessian(point))
     present = eigenvalues > problem.n_params * np.finfo(np.float64).eps * eigenvalues[-1]
     if not present.any():
         raise ValueError("the Hessian is zero: X holds nothing but zeros, so there is nothing to estimate")
-    covariance = _gradient_covariance(problem, point)
+    covariance = gradient_covariance(problem, point)
     along = np.einsum("ij,ij->j", directions, covariance @ directions)
     noise, spread = float(np.trace(covariance)), float((along[present] / eigenvalues[present]).sum())
     mu, lipschitz = float(eigenvalues[present][0]), float(eigenvalues[-1])
@@ -98,7 +94,16 @@ def estimate(problem: Problem, w: npt.ArrayLike | None = None) -> Constants:
     )
 
 
-def _gradient_covariance(problem: Problem, w: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def check_size(problem: Problem) -> None:
+    """Raise ValueError if the problem has more parameters than an eigendecomposition can take."""
+    if problem.n_params > MOST_PARAMS:
+        raise ValueError(
+            f"the constants need all eigenvalues of the Hessian: n_params may be at most {MOST_PARAMS}, "
+            f"got {problem.n_params}; use fewer features, or give AdaptivePeriod a mu of your own (l2 is a bound)"
+        )
+
+
+def gradient_covariance(problem: Problem, w: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return S = (1/n) sum g_i g_i^T - gbar gbar^T; the penalty's part of g_i is the same in all rows."""
     moment, mean = np.zeros((problem.n_params, problem.n_params)), np.zeros(problem.n_params)
     for rows, block in problem.blocks():

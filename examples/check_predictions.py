@@ -1,0 +1,150 @@
+"""Do predictions hold on real data? Tables of predicted over measured excess, and of what RiskPeriod's word is worth.
+
+    python examples/check_predictions.py predict [--problems WORD ...]
+    python examples/check_predictions.py risk [--epsilon 0.1 ...] [--workers 16 ...] [--problems WORD ...]
+
+Rows are printed as they are found, in Markdown. Six problems: breast_cancer, digits (of scikit-learn), flights13,
+flights13_late, diamonds and census (``fastlsgd data NAME`` fetches what is missing; what is not there is skipped).
+At most 2,000,000 gradients a run; steps of half the stability limit and at the safe step, constant or c t^(-1/2).
+"""
+
+import argparse
+import itertools
+import warnings
+
+import numpy as np
+
+import fastlsgd as fl
+from fastlsgd import theory
+from fastlsgd.experiments.predicted import Setting, best_fixed_period, check_risk_period, compare_prediction
+
+GRADIENTS = 2_000_000
+
+
+def standardised(X):
+    spread = X.std(axis=0)
+    kept = X[:, spread > 0]
+    return np.ascontiguousarray((kept - kept.mean(axis=0)) / spread[spread > 0], dtype=np.float32)
+
+
+def bundled(name):
+    from sklearn import datasets
+
+    if name == "breast_cancer":
+        data = datasets.load_breast_cancer()
+        return standardised(data.data), np.where(data.target > 0, 1.0, -1.0)
+    data = datasets.load_digits()
+    return standardised(data.data), np.where(data.target > 4, 1.0, -1.0)
+
+
+PROBLEMS = {
+    "breast_cancer": ("logistic", 1e-2),
+    "digits": ("logistic", 1e-2),
+    "flights13_late": ("logistic", 1e-4),
+    "flights13": ("squared", 1e-3),
+    "diamonds": ("squared", 1e-3),
+    "census": ("logistic", 1e-3),
+}
+
+
+def load(name):
+    loss, l2 = PROBLEMS[name]
+    if name in ("breast_cancer", "digits"):
+        X, y = bundled(name)
+    else:
+        data = fl.datasets.load(name)
+        X, y = data.X_train, data.y_train
+    return fl.Problem(X, y, loss=loss, l2=l2, fit_intercept=True)
+
+
+def settings(problem, limit, workers, samplings=("replacement", "reshuffle")):
+    half, safe = 0.5 * limit, problem.safe_step()
+    steps = {
+        "half the limit": fl.Constant(half),
+        "safe": fl.Constant(min(safe, half)),
+        "t^-1/2 from half": fl.PolynomialDecay(half * np.sqrt(100.0), 0.5, eta_max=half),
+    }
+    for (words, step), n_workers, sampling in itertools.product(steps.items(), workers, samplings):
+        yield words, Setting(problem, step, n_workers, GRADIENTS // n_workers, sampling)
+
+
+def predict(names):
+    header("problem", "sampling", "step", "P", "period", "predicted", "measured", "ratio")
+    for name, problem, around, limit in loaded(names):
+        for words, setting in settings(problem, limit, [16]):
+            for period in (1, 16, 256, setting.n_steps):
+                row = f"| {name} | {setting.sampling} | {words} | {setting.n_workers} | {shown(period, setting)} | "
+                try:
+                    found = compare_prediction(setting, fl.FixedPeriod(period), around=around)
+                except ValueError as refused:
+                    print(f"{row}refused: {str(refused).split(':')[0]} | | |", flush=True)
+                    continue
+                error = found.standard_error / found.measured
+                print(
+                    f"{row}{found.predicted:.3g} | {found.measured:.3g} +- {error:.1%} | {found.ratio:.3f} |",
+                    flush=True,
+                )
+
+
+def risk(names, epsilons, workers):
+    header(
+        "problem", "sampling", "step", "P", "epsilon", "RiskPeriod", "excess ratio [95%]", "kept", "mu rule",
+        "mu_eff rule", "best by search",
+    )  # fmt: skip
+    for name, problem, around, limit in loaded(names, 10_000):
+        constants = theory.estimate(problem)
+        for epsilon, (words, setting) in itertools.product(epsilons, settings(problem, limit, workers)):
+            if words == "safe":
+                continue
+            eta = float(setting.step_size(np.array([1]))[0])
+            rules = [theory.adaptive_period(mu, setting.n_workers, eta) for mu in (constants.mu, constants.mu_eff)]
+            row = f"| {name} | {setting.sampling} | {words} | {setting.n_workers} | {epsilon:g} | "
+            try:
+                found = check_risk_period(setting, epsilon, around=around, most=400)
+            except ValueError as refused:
+                print(f"{row}refused: {str(refused).split(':')[0]} | | | | | |", flush=True)
+                continue
+            ladder = [2**j for j in range(20) if 2**j < setting.n_steps]
+            best = best_fixed_period(setting, epsilon, ladder, most=50)
+            print(
+                f"{row}{shown(found.period, setting)} | {found.ratio:.3f} [{found.low:.3f}, {found.high:.3f}] | "
+                f"{'yes' if found.low <= 1 + epsilon else 'NO'} | {rules[0]} | {rules[1]} | "
+                f"{shown(best.period, setting)} ({best.ratio:.2f}) |",
+                flush=True,
+            )
+
+
+def header(*names):
+    print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
+
+
+def loaded(names, n_rows=None):
+    for name in names:
+        try:
+            problem = load(name)
+        except fl.DatasetNotInstalled as missing:
+            print(f"<!-- {name} is skipped: {missing} -->")
+            continue
+        yield name, problem, theory.Expansion(problem, n_rows), theory.data_stability_limit(problem)
+
+
+def shown(period, setting):
+    return "one-shot" if period >= setting.n_steps else str(period)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("table", choices=["predict", "risk"])
+    parser.add_argument("--problems", nargs="*", default=list(PROBLEMS), choices=list(PROBLEMS))
+    parser.add_argument("--epsilon", nargs="*", type=float, default=[0.1])
+    parser.add_argument("--workers", nargs="*", type=int, default=[16])
+    given = parser.parse_args()
+    warnings.simplefilter("ignore", RuntimeWarning)  # of steps near the limit, which is the point here
+    if given.table == "predict":
+        predict(given.problems)
+    else:
+        risk(given.problems, given.epsilon, given.workers)
+
+
+if __name__ == "__main__":
+    main()

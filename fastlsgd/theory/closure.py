@@ -1,0 +1,159 @@
+"""Where a run settles: how far the workers spread, what noise they see there, and what curvature.
+
+A worker at a distance xi ~ N(0, A) from the mean path sees, of row x with prediction z, the slope
+l'(z + v^(1/2) g), g normal and v = x' A x. Averaged over g that gives the mean gradient, the Hessian H and the
+covariance of the noise,
+
+    G(z) = E l' x,    H = E l'' x x',    Sigma = E l'^2 x x' - D A D - E l' x (E l' x)',
+
+the mean settles where G = 0, and noise spreads the workers by
+
+    A_ij = w_ij(N) eta^2 Sigma_ij / (1 - rho_i rho_j),    rho = 1 - eta lambda
+
+in the eigenbasis of H, N the period, w of ``interpolation``. ``settle`` finds where all of this holds at once. To
+second order in eta it is the expansion with F''' of Dieuleveut, Durmus and Bach (2020; recalled) and others; keeping
+the averages over g makes it hold at larger steps. Exact for least squares at one-shot averaging, rows drawn anew.
+(Derived for this package.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..problem import Problem
+from .expansion import Expansion
+from .periods import interpolation
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+
+# Settled when an iteration changes the spread by less than this part.
+SETTLED, MOST_ITERATIONS = 1e-5, 300
+# The limit is found to this part, on so many rows.
+LIMIT_TOLERANCE, LIMIT_ROWS, LIMIT_ITERATIONS = 1e-3, 10_000, 25
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Where a run of constant step and period settles, in the eigenbasis of the Hessian at the optimum.
+
+    Attributes
+    ----------
+    centre : array, shape (m,)
+        The mean of the workers' iterates, less w*.
+    spread, noise : array, shape (m, m)
+        Covariance of one worker's iterate, averaged over a round; of its gradient.
+    row_variance : array, shape (n_rows,)
+        Of the predictions of the sampled rows.
+    eigenvalues, directions : array, shape (m,) and (m, m)
+        Of the Hessian there; directions are columns.
+    """
+
+    centre: Vector
+    spread: Matrix
+    noise: Matrix
+    row_variance: Vector
+    eigenvalues: Vector
+    directions: Matrix
+
+    @property
+    def noise_along(self) -> Vector:
+        """The noise's variance along the eigenvectors there."""
+        return np.einsum("ij,ij->j", self.directions, self.noise @ self.directions)
+
+
+def settle(around: Expansion, eta: float, period: float, w2: float, batch_size: int = 1) -> Settled:
+    """Return where a run settles.
+
+    Parameters
+    ----------
+    around : Expansion
+    eta : float
+        A constant step size.
+    period : float
+        Infinity is one-shot averaging.
+    w2 : float
+        Sum of the squared weights of the averaging.
+    batch_size : int
+
+    Raises
+    ------
+    ValueError
+        It does not: eta is beyond the stability limit, of the mean or of the second moment.
+    """
+    m = len(around.eigenvalues)
+    centre, spread, size = np.zeros(m), np.zeros((m, m)), 0.0
+    for _ in range(MOST_ITERATIONS):
+        variance = around.row_variance(spread)
+        gradient, hessian, squares = around.averaged(centre, variance)
+        data_hessian, data_gradient = hessian - around.penalty, gradient - around.penalty @ centre
+        noise = (squares - data_hessian @ spread @ data_hessian - np.outer(data_gradient, data_gradient)) / batch_size
+        eigenvalues, directions = np.linalg.eigh(hessian)
+        contraction = _contraction(eigenvalues, eta)
+        if contraction is None:
+            raise ValueError(f"step size {eta:g} is unstable: it must be below {2 / eigenvalues[-1]:g} = 2 / L")
+        along = directions.T @ noise @ directions
+        # Of losses that are not quadratic, the skewness of the spread takes away about what -eta lambda_i lambda_j
+        # adds; left out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12).
+        settles = contraction if around.is_quadratic else eta * (eigenvalues[:, None] + eigenvalues)
+        spread = directions @ (eta**2 * along * interpolation(period, contraction, w2) / settles) @ directions.T
+        centre = centre - np.linalg.solve(hessian, gradient)
+        before, size = size, float((around.eigenvalues * np.diag(spread)).sum())
+        if abs(size - before) <= SETTLED * size:
+            return Settled(centre, spread, noise, variance, eigenvalues, directions)
+        if not np.isfinite(size):
+            break
+    raise ValueError(
+        f"step size {eta:g} is beyond the stability limit at period {period:g}: the spread of the workers grows "
+        "without end; take a smaller step"
+    )
+
+
+def data_stability_limit(problem: Problem | Expansion, batch_size: int = 1) -> float:
+    """Return the constant step size beyond which the second moment of one worker grows, near the optimum.
+
+    There the linear map from a spread A to the spread that its own noise makes, E l''^2 (x' A x) x x' - D A D, has
+    spectral radius 1 at one-shot averaging; or it is 2 / L, beyond which the mean grows. From a sample of 10,000
+    rows: heavy tails that the sample misses lower the true limit. Where slopes are bounded (logistic) iterates
+    beyond it stay finite.
+
+    Examples
+    --------
+    Rows of one feature +-1: x^4 = x^2 = 1, and every step multiplies the distance by 1 - eta.
+
+    >>> import fastlsgd as fl
+    >>> rows = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+    >>> round(data_stability_limit(fl.Problem(rows, np.array([1.0, -1.0, 2.0, -2.0]))), 2)
+    2.0
+    """
+    around = problem if isinstance(problem, Expansion) else Expansion(problem, LIMIT_ROWS)
+    below, above = 0.0, 2.0 / float(around.eigenvalues[-1])
+    if _radius(around, above * (1 - LIMIT_TOLERANCE), batch_size) <= 1.0:
+        return above
+    while above - below > LIMIT_TOLERANCE * above:
+        middle = 0.5 * (below + above)
+        below, above = (middle, above) if _radius(around, middle, batch_size) <= 1.0 else (below, middle)
+    return below
+
+
+def _radius(around: Expansion, eta: float, batch_size: int) -> float:
+    contraction = _contraction(around.eigenvalues, eta)
+    if contraction is None:
+        return float("inf")
+    noise, growth = np.diag(around.eigenvalues), 0.0
+    for _ in range(LIMIT_ITERATIONS):
+        noise = around.added_noise(eta**2 * noise / contraction) / batch_size
+        growth = float(np.trace(noise))
+        if not growth > 0:
+            return 0.0
+        noise /= growth
+    return growth
+
+
+def _contraction(eigenvalues: Vector, eta: float) -> Matrix | None:
+    """1 - rho_i rho_j, or None if the mean grows."""
+    contraction = eta * (eigenvalues[:, None] + eigenvalues) - eta**2 * np.outer(eigenvalues, eigenvalues)
+    return contraction if eta * eigenvalues[-1] < 2 and (contraction > 0).all() else None

@@ -1,0 +1,330 @@
+"""Exact second moments of local SGD on quadratics: the oracle of the kernels.
+
+F(w) = (1/2) <w - w*, H (w - w*)>, workers k = 1 .. P with weights v_k, w2 = sum v_k^2. In the eigenbasis of H
+(eigenvalues lambda_i) write, of coordinate i of the distance from w*, a for one worker's second moment, m for that of
+the workers' mean, S for the sum of the means so far, c = E S mean and q = E S^2. One step with step size eta,
+rho = 1 - eta lambda and nu the variance of a worker's gradient noise:
+
+    a <- rho^2 a + eta^2 nu,    m <- rho^2 m + w2 eta^2 nu,    q <- q + 2 rho c + m,    c <- rho c + m
+
+with the old c and the new m in the third, and a <- m at an averaging. Averaging leaves the mean where it is, so only
+a, and through it nu, knows the schedule. Derived for this package: noise has mean zero given the past and is
+independent across workers; least squares adds E[x x' A x x'] - H A H, of which only the diagonal of A counts when the
+coordinates of a row are independent and symmetric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _kernels, arguments
+from ..schedules import Schedule
+from .rounds import round_lengths, step_sizes
+
+Vector = npt.NDArray[np.float64]
+Noise = Literal["additive", "gaussian"]
+
+# Coordinate-steps between two looks at Ctrl-C: a tenth of a second.
+UNINTERRUPTED = 50_000_000
+
+
+@dataclass(frozen=True)
+class ExactMoments:
+    """Second moments at the record points: arrays, one entry each; numbers if no record points were asked for.
+
+    Attributes
+    ----------
+    t : int64
+        Steps done.
+    e1 : float64
+        E |w - w*|^2 of the workers' mean.
+    e2 : float64
+        E |H (w_bar - w*)|^2 of the Polyak-Ruppert average; nan where it is not begun.
+    e3 : float64
+        E F(w_bar) - F(w*).
+    worker : float64
+        E |w_k - w*|^2 of one worker, before the averaging of that step if there is one.
+    """
+
+    t: npt.NDArray[np.int64] | int
+    e1: Vector | float
+    e2: Vector | float
+    e3: Vector | float
+    worker: Vector | float
+
+
+def exact_moments(
+    spectrum: npt.ArrayLike,
+    delta0: npt.ArrayLike,
+    periods: int | Sequence[int] | Schedule,
+    etas: npt.ArrayLike,
+    n_workers: int,
+    *,
+    noise: Noise = "additive",
+    noise_cov: npt.ArrayLike | None = None,
+    target_variance: float | None = None,
+    batch_size: int = 1,
+    weights: npt.ArrayLike | None = None,
+    kurtosis: float = 3.0,
+    tail: int = 0,
+    record: npt.ArrayLike | None = None,
+) -> ExactMoments:
+    """Return the exact second moments of local SGD on a quadratic, at many record points in one pass.
+
+    O(d) a step, whatever n_workers is. Exact up to rounding (and to what decays below 1e-280, which is set to zero).
+
+    Parameters
+    ----------
+    spectrum : array, shape (d,)
+        Eigenvalues of the Hessian, >= 0.
+    delta0 : array, shape (d,), or number
+        w0 - w* in the eigenbasis; a number stands for all coordinates.
+    periods : int, sequence of int, or Schedule
+        As in ``round_lengths``.
+    etas : array, shape (n_steps,)
+        Step sizes.
+    n_workers : int
+    noise : "additive" or "gaussian"
+        "additive": the gradient is H (w - w*) - xi with E xi xi' = noise_cov whatever w is. "gaussian": least
+        squares on fresh rows, y = <x, w*> + e, x = H^(1/2) z, z of independent entries with kurtosis as given.
+    noise_cov : number, array of shape (d,) or (d, d)
+        Of additive noise, in the eigenbasis: a number is its multiple of the identity, a vector its diagonal; of a
+        matrix only the diagonal matters.
+    target_variance : number
+        Of least squares: the variance of e.
+    batch_size : int
+        Rows of a step: the noise's covariance is divided by it.
+    weights : array, shape (n_workers,), or None
+        Of the averaging; None is 1 / n_workers.
+    kurtosis : float
+        E z^4 of least squares: 3 for normal rows, 1 for signs.
+    tail : int
+        Steps left out of the average.
+    record : array of step numbers, or None
+        Where to report; None is after the last step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        An argument that does not fit; the message says which.
+
+    Examples
+    --------
+    Additive noise: mini-batch and one-shot averaging have the same moments.
+
+    >>> eta = np.full(100, 0.1)
+    >>> often = exact_moments([1.0, 0.5], 1.0, 1, eta, 4, noise_cov=0.2)
+    >>> once = exact_moments([1.0, 0.5], 1.0, 100, eta, 4, noise_cov=0.2)
+    >>> bool(abs(often.e2 - once.e2) < 1e-15), bool(often.worker < once.worker)
+    (True, True)
+    """
+    eigenvalues = _spectrum(spectrum)
+    d = len(eigenvalues)
+    eta = step_sizes(etas)
+    n_workers = arguments.whole("n_workers", n_workers)
+    batch_size = arguments.whole("batch_size", batch_size)
+    tail = arguments.whole("tail", tail, least=0)
+    if tail >= len(eta):
+        raise ValueError(f"tail must leave steps to average: below n_steps = {len(eta)}, got {tail}")
+    fixed, shared, own = _noise(eigenvalues, noise, noise_cov, target_variance, batch_size, kurtosis)
+    shares = arguments.averaging_weights(weights, n_workers, 0)
+    ends = np.zeros(len(eta), dtype=np.uint8)
+    ends[np.cumsum(round_lengths(periods, n_workers, eta)) - 1] = 1
+    points = np.array([len(eta)]) if record is None else arguments.record_steps(record, len(eta))
+
+    mean = np.broadcast_to(np.asarray(delta0, dtype=np.float64), (d,)) ** 2
+    if not np.isfinite(mean).all():
+        raise ValueError("delta0 must be finite")
+    worker, cross, square = mean.copy(), np.zeros(d), np.zeros(d)
+    rows = []
+    t = 0
+    for stop in np.unique(np.append(points, tail if tail else points)):
+        before = float(worker.sum())
+        while t < stop:
+            upto = min(int(stop), t + max(1, UNINTERRUPTED // d))
+            before = _kernels.advance_moments(
+                eigenvalues, fixed, shared, own, float(shares @ shares), worker, mean, cross, square,
+                eta[t:upto], ends[t:upto], t >= tail,
+            )  # fmt: skip
+            t = upto
+        if stop in points:
+            averaged = t - tail
+            scaled = eigenvalues * square / averaged**2 if averaged > 0 else np.full(d, np.nan)
+            rows.append(
+                (t, float(mean.sum()), float((eigenvalues * scaled).sum()), 0.5 * float(scaled.sum()), before)
+            )
+    if record is None:
+        return ExactMoments(*rows[0])
+    t_, e1, e2, e3, before_ = (np.array(column) for column in zip(*rows, strict=True))
+    return ExactMoments(t_.astype(np.int64), e1, e2, e3, before_)
+
+
+def constant_step_moments(
+    spectrum: npt.ArrayLike,
+    delta0: npt.ArrayLike,
+    eta: float,
+    n_steps: int,
+    n_workers: int,
+    noise_cov: npt.ArrayLike,
+    *,
+    batch_size: int = 1,
+    weights: npt.ArrayLike | None = None,
+) -> ExactMoments:
+    """Return in closed form what ``exact_moments`` gives for additive noise at a constant step, any schedule.
+
+    With rho = 1 - eta lambda, s the noise's variance in a coordinate and n steps (derived for this package):
+    E mean^2 = rho^(2n) delta0^2 + w2 eta^2 s (1 - rho^(2n)) / (1 - rho^2), and
+    E (w_bar - w*)^2 = (delta0 rho (1 - rho^n) / (eta lambda n))^2
+    + w2 s / (lambda n)^2 (n - 2 rho (1 - rho^n) / (1 - rho) + rho^2 (1 - rho^(2n)) / (1 - rho^2)).
+    One worker's moment depends on the schedule: ``worker`` is that of one-shot averaging. All eigenvalues must
+    be positive and eta lambda < 2.
+    """
+    eigenvalues = _spectrum(spectrum)
+    n, n_workers = arguments.whole("n_steps", n_steps), arguments.whole("n_workers", n_workers)
+    contraction = eta * eigenvalues
+    if not ((contraction > 0) & (contraction < 2)).all():
+        raise ValueError("constant_step_moments needs 0 < eta lambda < 2 in every coordinate; use exact_moments")
+    shares = arguments.averaging_weights(weights, n_workers, 0)
+    noise, _, _ = _noise(eigenvalues, "additive", noise_cov, None, batch_size, 3.0)
+    start = np.broadcast_to(np.asarray(delta0, dtype=np.float64), eigenvalues.shape)
+    w2, rho = float(shares @ shares), 1.0 - contraction
+    once, twice = rho**n, rho ** (2 * n)
+    stationary = eta**2 * noise * (1.0 - twice) / (1.0 - rho**2)
+    bias = start * rho * (1.0 - once) / (contraction * n)
+    variance = averaged_variance(contraction, n) * w2 * noise / eigenvalues**2
+    square = bias**2 + variance
+    return ExactMoments(
+        n,
+        float((twice * start**2 + w2 * stationary).sum()),
+        float((eigenvalues**2 * square).sum()),
+        float((eigenvalues * square).sum()) / 2.0,
+        float((twice * start**2 + stationary).sum()),
+    )
+
+
+def averaged_variance(contraction: Vector, n: int) -> Vector:
+    """Return (1/n^2) (n - 2 rho (1 - rho^n) / (1 - rho) + rho^2 (1 - rho^(2n)) / (1 - rho^2)), rho = 1 - contraction.
+
+    The variance of the average of n iterates, as a multiple of noise / lambda^2: 1 / n when n is long. Where
+    n contraction is small its terms cancel, and the series n contraction^2 (n + 1)(2 n + 1) / 6 takes over.
+    """
+    rho = 1.0 - contraction
+    with np.errstate(divide="ignore", invalid="ignore"):
+        full = n - 2.0 * rho * (1.0 - rho**n) / contraction + rho**2 * (1.0 - rho ** (2 * n)) / (1.0 - rho**2)
+    short = n * contraction < 1e-4
+    return np.where(short, contraction**2 * n * (n + 1.0) * (2.0 * n + 1.0) / 6.0, full) / n**2
+
+
+def averaged_variance_of(eigenvalues: Vector, etas: Vector) -> Vector:
+    """Return the same for any step sizes, as the variance itself when the noise has variance 1."""
+    d = len(eigenvalues)
+    square = np.zeros(d)
+    ends = np.zeros(len(etas), dtype=np.uint8)
+    _kernels.advance_moments(
+        np.ascontiguousarray(eigenvalues), np.ones(d), None, None, 1.0, np.zeros(d), np.zeros(d), np.zeros(d), square,
+        etas, ends, True,
+    )  # fmt: skip
+    return square / len(etas) ** 2
+
+
+def stationary_worker(
+    spectrum: npt.ArrayLike, eta: float, target_variance: float, *, batch_size: int = 1, kurtosis: float = 3.0
+) -> Vector:
+    """Return the stationary second moment of one worker per coordinate: least squares, constant step.
+
+    (eta / b) (G + s^2) / (2 - eta lambda_i (1 + (kurtosis - 2) / b)), G = sum lambda_j a_j, b the batch: the fixed
+    point of the recursion above. Beyond ``stability_limit`` there is none.
+
+    Raises
+    ------
+    ValueError
+        eta is not below the stability limit.
+    """
+    eigenvalues = _spectrum(spectrum)
+    limit = stability_limit(eigenvalues, batch_size=batch_size, kurtosis=kurtosis)
+    if not 0 < eta < limit:
+        raise ValueError(f"eta must be positive and below the stability limit {limit:g}, got {eta!r}")
+    gain = _gain(eigenvalues, eta, batch_size, kurtosis)
+    g = float((eigenvalues * gain).sum())
+    return gain * target_variance / (1.0 - g)
+
+
+def stability_limit(spectrum: npt.ArrayLike, *, batch_size: int = 1, kurtosis: float = 3.0) -> float:
+    """Return the step size beyond which the second moment of one worker grows: least squares, fresh rows.
+
+    The eta at which g = (eta / b) sum lambda_i / (2 - eta lambda_i (1 + (kurtosis - 2) / b)) is 1, found by
+    bisection. The mean alone would be stable up to 2 / lambda_max.
+
+    Examples
+    --------
+    >>> round(stability_limit(1.0), 5), round(stability_limit(np.ones(10)), 5)
+    (0.66667, 0.16667)
+    """
+    from scipy.optimize import brentq
+
+    eigenvalues = _spectrum(spectrum)
+    if not eigenvalues.any():
+        return float("inf")
+    batch_size = arguments.whole("batch_size", batch_size)
+    own = eigenvalues.max() * (1.0 + (kurtosis - 2.0) / batch_size)
+    highest = min(2.0 / own if own > 0 else np.inf, 4.0 * batch_size / eigenvalues.sum(), 2.0 / eigenvalues.max())
+
+    def beyond(eta: float) -> float:
+        return float((eigenvalues * _gain(eigenvalues, eta, batch_size, kurtosis)).sum()) - 1.0
+
+    inside = highest * (1.0 - 1e-12)
+    return (
+        float(brentq(beyond, 0.0, inside, xtol=1e-15 * highest, rtol=1e-14)) if beyond(inside) > 0 else float(highest)
+    )
+
+
+def _gain(eigenvalues: Vector, eta: float, batch_size: int, kurtosis: float) -> Vector:
+    return (eta / batch_size) / (2.0 - eta * eigenvalues * (1.0 + (kurtosis - 2.0) / batch_size))
+
+
+def _spectrum(spectrum: npt.ArrayLike) -> Vector:
+    eigenvalues = np.ascontiguousarray(np.atleast_1d(np.asarray(spectrum, dtype=np.float64)))
+    if eigenvalues.ndim != 1 or eigenvalues.size == 0 or not ((eigenvalues >= 0) & np.isfinite(eigenvalues)).all():
+        raise ValueError("spectrum must be one finite eigenvalue >= 0 a coordinate, shape (d,)")
+    return eigenvalues
+
+
+def _noise(
+    eigenvalues: Vector,
+    noise: Noise,
+    noise_cov: npt.ArrayLike | None,
+    target_variance: float | None,
+    batch_size: int,
+    kurtosis: float,
+) -> tuple[Vector, Vector | None, Vector | None]:
+    """Return the noise's variance per coordinate as moments.h takes it: fixed, shared, own."""
+    arguments.one_of("noise", noise, ("additive", "gaussian"))
+    if noise == "additive":
+        if noise_cov is None or target_variance is not None:
+            raise ValueError('noise="additive" takes noise_cov and no target_variance')
+        return _variances(noise_cov, len(eigenvalues)) / batch_size, None, None
+    if target_variance is None or noise_cov is not None:
+        raise ValueError('noise="gaussian" takes target_variance and no noise_cov')
+    if not 0 <= target_variance < np.inf:
+        raise ValueError(f"target_variance must be finite and >= 0, got {target_variance!r}")
+    if not 1 <= kurtosis < np.inf:
+        raise ValueError(f"kurtosis must be finite and >= 1 (E z^4 of a variable of variance 1), got {kurtosis!r}")
+    fixed = target_variance * eigenvalues / batch_size
+    return fixed, eigenvalues / batch_size, (kurtosis - 2.0) * eigenvalues**2 / batch_size
+
+
+def _variances(noise_cov: npt.ArrayLike, d: int) -> Vector:
+    covariance = np.asarray(noise_cov, dtype=np.float64)
+    if covariance.shape not in ((), (d,), (d, d)):
+        raise ValueError(f"noise_cov must be a number or have shape ({d},) or ({d}, {d}), got {covariance.shape}")
+    variances = np.ascontiguousarray(
+        np.diag(covariance) if covariance.ndim == 2 else np.broadcast_to(covariance, (d,))
+    )
+    if not ((variances >= 0) & np.isfinite(variances)).all():
+        raise ValueError("noise_cov must be finite, its diagonal >= 0")
+    return variances

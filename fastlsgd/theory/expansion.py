@@ -1,0 +1,157 @@
+"""A problem around its optimum: what predictions are made of, computed once.
+
+Everything stands in the eigenbasis of the Hessian at the optimum w*. Averages over the workers' spread are means over
+rows, so a sample of the rows serves: what is added to gradient, Hessian and noise comes from the sample, what they
+are at w* from all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..problem import Problem
+from .constants import check_size, gradient_covariance
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+
+# The rows that stand for all of them: so many, and of so many numbers, at the most.
+SAMPLED_ROWS = 50_000
+SAMPLED_ENTRIES = 1 << 25
+
+# Averages over a normal variable: nodes and weights of Gauss and Hermite, exact for polynomials of degree 13.
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+class Expansion:
+    """A problem around its optimum.
+
+    Parameters
+    ----------
+    problem : Problem
+        With at most 2,000 parameters, and an optimum. Two passes over the data and one eigendecomposition.
+    n_rows : int or None
+        Rows, drawn by seed 0, that stand for all of them away from the optimum; None: 50,000, or as many
+        as hold 2^25 numbers. Their share of the error of a prediction falls with the root of it.
+
+    Attributes
+    ----------
+    w_star : array, shape (n_params,)
+        The optimum.
+    eigenvalues : array, shape (m,)
+        Of the Hessian at w_star, ascending; those that are zero to rounding are left out.
+    directions : array, shape (n_params, m)
+        Its eigenvectors, as columns.
+    covariance : array, shape (m, m)
+        Of the gradient of one row, at w_star in the eigenbasis.
+    rows : array, shape (n_rows, m)
+        The sampled rows in the eigenbasis.
+    penalty : array, shape (m, m)
+        The Hessian of the penalty, in the eigenbasis.
+    """
+
+    def __init__(self, problem: Problem, n_rows: int | None = None) -> None:
+        check_size(problem)
+        self.problem = problem
+        self.w_star = problem.optimum()
+        eigenvalues, directions = np.linalg.eigh(problem.hessian(self.w_star))
+        present = eigenvalues > problem.n_params * np.finfo(np.float64).eps * eigenvalues[-1]
+        if not present.any():
+            raise ValueError("the Hessian is zero: X holds nothing but zeros, so there is nothing to predict")
+        self.eigenvalues = eigenvalues[present]
+        self.directions = np.ascontiguousarray(directions[:, present])
+        self.covariance = self.into(gradient_covariance(problem, self.w_star))
+        penalised = np.ones(problem.n_params)
+        penalised[problem.n_features :] = 0.0
+        self.penalty = problem.l2 * self.into(np.diag(penalised))
+        self._pull = self.directions.T @ (problem.l2 * penalised * self.w_star)
+        self._sample(n_rows)
+
+    def _sample(self, n_rows: int | None) -> None:
+        problem = self.problem
+        most = n_rows or max(1, min(SAMPLED_ROWS, SAMPLED_ENTRIES // len(self.eigenvalues)))
+        chosen = np.arange(problem.n_samples)
+        if most < problem.n_samples:
+            chosen = np.sort(np.random.default_rng(0).choice(problem.n_samples, most, replace=False))
+        block = np.ones((len(chosen), problem.n_params))
+        X = problem.X[chosen]
+        block[:, : problem.n_features] = X.toarray() if problem.is_sparse else X
+        loss, self._targets = problem.loss, problem.y[chosen].astype(np.float64)
+        self._margins = block @ self.w_star
+        self._slopes = self._dloss(self._margins)
+        self._weights = np.ones(len(chosen))
+        if problem.sample_weight is not None:
+            self._weights = problem.sample_weight[chosen].astype(np.float64)
+        self.rows = block @ self.directions
+        self._curvature = loss.d2loss(self._margins)
+
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether F has no third derivative."""
+        return self.problem.loss.name == "squared"
+
+    def into(self, matrix: Matrix) -> Matrix:
+        """Return a matrix over parameters in the eigenbasis."""
+        return self.directions.T @ matrix @ self.directions
+
+    def row_variance(self, spread: Matrix) -> Vector:
+        """Return x' A x of the sampled rows: the variance of their predictions under a spread A of the iterate."""
+        return np.maximum(np.einsum("ij,ij->i", self.rows @ spread, self.rows), 0.0)
+
+    def gradient(self, delta: Vector, variance: Vector | None = None) -> Vector:
+        """Return F'(w* + delta), averaged over predictions of that variance."""
+        if self.is_quadratic:
+            return self.eigenvalues * delta
+        slopes = self._averages(delta, variance, (self._dloss,))[0]
+        return (self._weights * (slopes - self._slopes)) @ self.rows / len(self.rows) + self.penalty @ delta
+
+    def hessian(self, delta: Vector, variance: Vector | None = None) -> Matrix:
+        """Return F''(w* + delta), averaged likewise."""
+        if self.is_quadratic:
+            return np.diag(self.eigenvalues)
+        curvature = self._averages(delta, variance, (self.problem.loss.d2loss,))[0]
+        return np.diag(self.eigenvalues) + self._mean_of_rows(self._weights * (curvature - self._curvature))
+
+    def averaged(self, delta: Vector, variance: Vector) -> tuple[Vector, Matrix, Matrix]:
+        """Return gradient, Hessian and E l'^2 x x' at w* + delta, averaged likewise."""
+        slopes, curvature, squares = self._averages(
+            delta, variance, (self._dloss, self.problem.loss.d2loss, lambda z: self._dloss(z) ** 2)
+        )
+        gradient = (self._weights * (slopes - self._slopes)) @ self.rows / len(self.rows) + self.penalty @ delta
+        hessian = np.diag(self.eigenvalues)
+        if not self.is_quadratic:
+            hessian = hessian + self._mean_of_rows(self._weights * (curvature - self._curvature))
+        # The covariance at w* is a mean of squares: there the mean gradient of the data is minus the penalty's.
+        at_optimum = self.covariance + np.outer(self._pull, self._pull)
+        return gradient, hessian, at_optimum + self._mean_of_rows(self._weights**2 * (squares - self._slopes**2))
+
+    def added_noise(self, spread: Matrix) -> Matrix:
+        """Return E l''^2 (x' A x) x x' - D A D: what a small spread A adds to the noise's covariance."""
+        data_hessian = np.diag(self.eigenvalues) - self.penalty
+        weight = (self._weights * self._curvature) ** 2
+        return self._mean_of_rows(weight * self.row_variance(spread)) - data_hessian @ spread @ data_hessian
+
+    def _dloss(self, z: Vector) -> Vector:
+        return np.asarray(self.problem.loss.dloss(z, self._targets))
+
+    def _averages(
+        self, delta: Vector, variance: Vector | None, functions: Sequence[Callable[[Vector], Vector]]
+    ) -> list[Vector]:
+        """The functions of the sampled rows' predictions, averaged over normal ones of that variance."""
+        z = self._margins + self.rows @ delta
+        if variance is None:
+            return [function(z) for function in functions]
+        width = np.sqrt(variance)
+        sums = [np.zeros_like(z) for _ in functions]
+        for node, weight in zip(NODES, WEIGHTS, strict=True):
+            at = z + width * node
+            for total, function in zip(sums, functions, strict=True):
+                total += weight * function(at)
+        return sums
+
+    def _mean_of_rows(self, weight: Vector) -> Matrix:
+        return (self.rows * weight[:, None]).T @ self.rows / len(self.rows)

@@ -1,0 +1,299 @@
+"""What a run will give, before it runs: the excess objective of w_bar under any schedule.
+
+The workers' mean follows the gradient as their spread around it averages it (``closure``; to second order in the
+spread A that adds F'''[A] / 2),
+
+    dz/dt = -eta G(z),   z(0) = w0.
+
+Its average over the path is the bias B of w_bar; noise of covariance Sigma, at Hessian H there, gives the variance:
+
+    E F(w_bar) - F* = F(w* + B) - F* + (1/2) tr F''(w*) H^-1 Sigma H^-1 w2 v
+
+with v of ``averaged_variance`` along the eigenvectors of H (constant steps; else the recursion of ``exact_moments``).
+Derived for this package; an asymptotic formula, not a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import arguments
+from ..problem import Problem
+from ..schedules import Schedule
+from ..stepsizes import StepSize
+from .closure import Settled, settle
+from .exact import averaged_variance, averaged_variance_of
+from .expansion import Expansion
+from .periods import interpolation
+from .reshuffling import reshuffled_variance
+from .rounds import round_lengths
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+
+# Step sizes and periods that change along a run are looked at at so many moments.
+MOMENTS = 12
+# Shards may differ so much: the spread their own optima give the workers, as a part of the one that noise gives them.
+MOST_DIFFERENCE = 0.15
+# Rows of a shard for each parameter: with fewer its own Hessian is another one.
+ROWS_A_PARAMETER = 10
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run is expected to give.
+
+    Attributes
+    ----------
+    excess : float
+        E F(w_bar) - F*.
+    e2 : float
+        E |H (w_bar - w*)|^2, H the Hessian at the optimum.
+    consensus : float
+        E (1/P) sum |w_k - w|^2 just before the last averaging.
+    bias, variance : float
+        The two parts of excess: of the path of the mean, and of noise.
+    low, high : float
+        excess less and plus half of what the bias would change if only terms of second order in the workers' spread
+        were kept: how far the formula itself may be off. No statement about a single run.
+    n_rounds : int
+        Averagings of the run.
+    """
+
+    excess: float
+    e2: float
+    consensus: float
+    bias: float
+    variance: float
+    low: float
+    high: float
+    n_rounds: int
+
+
+def predict(
+    problem: Problem | Expansion,
+    schedule: Schedule | int | Sequence[int],
+    step_size: StepSize,
+    n_workers: int,
+    n_steps: int,
+    w0: npt.ArrayLike | None = None,
+    *,
+    sampling: Literal["replacement", "reshuffle"] = "replacement",
+    target: Literal["empirical", "population"] = "empirical",
+    batch_size: int = 1,
+    weights: npt.ArrayLike | None = None,
+) -> Prediction:
+    """Predict the excess objective of w_bar, from the problem alone.
+
+    Parameters
+    ----------
+    problem : Problem or Expansion
+        An Expansion spares its cost (two passes and an eigendecomposition) when there is more than one prediction.
+    schedule : Schedule, int or sequence of int
+        As in ``round_lengths``.
+    step_size : StepSize
+    n_workers, n_steps : int
+    w0 : array, shape (n_params,), or None
+        Where the workers start; None is zeros.
+    sampling : "replacement" or "reshuffle"
+        With replacement rows are drawn from the whole data set. Reshuffled, every worker visits its shard, dealt at
+        random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``).
+    target : "empirical" or "population"
+        The excess over the minimum of F; or that over the minimum of its expectation, whose sample the rows are:
+        this adds twice the statistical floor, tr(H^-1 S) / (2 n_samples) (asymptotic).
+    batch_size : int
+    weights : array, shape (n_workers,), or None
+
+    Raises
+    ------
+    ValueError
+        More than 2,000 parameters; no optimum; a step beyond the stability limit; reshuffled shards that differ too
+        much: where a worker has time to reach its own shard's optimum, the formula does not hold.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> X = np.random.default_rng(0).standard_normal((1000, 3))
+    >>> problem = fl.Problem(X, X @ [1.0, 2.0, 3.0] + np.random.default_rng(1).standard_normal(1000))
+    >>> often = predict(problem, fl.MiniBatch(), fl.Constant(0.02), n_workers=8, n_steps=5000)
+    >>> once = predict(problem, fl.OneShot(), fl.Constant(0.02), n_workers=8, n_steps=5000)
+    >>> 1.0 < once.excess / often.excess < 1.1
+    True
+    """
+    around = problem if isinstance(problem, Expansion) else Expansion(problem)
+    n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
+    batch_size = arguments.whole("batch_size", batch_size)
+    arguments.one_of("sampling", sampling, ("replacement", "reshuffle"))
+    arguments.one_of("target", target, ("empirical", "population"))
+    shares = arguments.averaging_weights(weights, n_workers, around.problem.n_samples)
+    start = around.directions.T @ (arguments.start_at(w0, around.problem).astype(np.float64) - around.w_star)
+    etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
+    run = _Run(around, etas, round_lengths(schedule, n_workers, etas), float(shares @ shares), batch_size)
+
+    path = _path_mean(run, start)
+    if sampling == "reshuffle":
+        epoch = around.problem.n_samples // n_workers
+        run.check_shards(epoch)
+        variance_along = run.reshuffled_variance(epoch)
+    else:
+        variance_along = run.variance(run.noise)
+    # Along the eigenvectors of H there, as the Hessian at the optimum and its square weigh them.
+    weight = around.eigenvalues @ run.directions**2
+    weight2 = around.eigenvalues**2 @ run.directions**2
+    bias = float(around.problem.excess(around.w_star + around.directions @ path, around.w_star))
+    variance = 0.5 * float(weight @ variance_along)
+    excess, doubt = bias + variance, run.doubt(path)
+    if target == "population":
+        excess += float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * around.problem.n_samples)
+    return Prediction(
+        excess=excess,
+        e2=float(weight2 @ variance_along + around.eigenvalues**2 @ path**2),
+        consensus=run.consensus(),
+        bias=bias,
+        variance=variance,
+        low=max(0.0, excess - doubt),
+        high=excess + doubt,
+        n_rounds=run.n_rounds,
+    )
+
+
+class _Run:
+    """A run as predictions see it: where it would settle at the step sizes and periods of a few moments."""
+
+    def __init__(
+        self, around: Expansion, etas: Vector, lengths: npt.NDArray[np.int64], w2: float, batch_size: int
+    ) -> None:
+        self.around, self.etas, self.w2, self.batch_size = around, etas, w2, batch_size
+        self.n_steps, self.n_rounds, self.last_length = len(etas), len(lengths), int(lengths[-1])
+        self.is_constant = bool((etas == etas[0]).all())
+        self.is_steady = self.is_constant and bool((lengths[:-1] == lengths[0]).all()) and lengths[-1] <= lengths[0]
+        self.moments = np.array([1])
+        if not self.is_steady:
+            self.moments = np.unique(np.rint(np.geomspace(1, self.n_steps, MOMENTS)).astype(np.int64))
+        self.periods = lengths[np.searchsorted(np.cumsum(lengths), self.moments)].astype(np.float64)
+        self.settled: list[Settled] = [
+            settle(around, float(etas[t - 1]), period, w2, batch_size)
+            for t, period in zip(self.moments, self.periods, strict=True)
+        ]
+        last = self.settled[-1]
+        self.eigenvalues, self.directions = last.eigenvalues, last.directions
+        self.noise = self._over_the_run(np.array([settled.noise_along for settled in self.settled]))
+
+    def row_variance(self, t: float) -> Vector:
+        """The variance of the rows' predictions at step t, between the moments in proportion to log t."""
+        if self.is_steady:
+            return self.settled[0].row_variance
+        at = float(np.interp(np.log(max(t, 1.0)), np.log(self.moments), np.arange(len(self.moments))))
+        below = min(int(at), len(self.moments) - 2)
+        share = at - below
+        return (1.0 - share) * self.settled[below].row_variance + share * self.settled[below + 1].row_variance
+
+    def _over_the_run(self, values: Matrix) -> Vector:
+        """The mean over the steps of what is known at the moments."""
+        if len(values) == 1:
+            return values[0]
+        t = np.linspace(1, self.n_steps, 10_000)
+        return np.array([np.interp(np.log(t), np.log(self.moments), column).mean() for column in values.T])
+
+    def variance(self, noise: Vector) -> Vector:
+        """The variance of w_bar along the eigenvectors, from noise of that variance."""
+        if self.is_constant:
+            along = averaged_variance(self.etas[0] * self.eigenvalues, self.n_steps) / self.eigenvalues**2
+        else:
+            along = averaged_variance_of(self.eigenvalues, self.etas)
+        return self.w2 * noise * along
+
+    def reshuffled_variance(self, epoch_rows: int) -> Vector:
+        """The same, reshuffled: the noise at the optimum cancels over an epoch, what the spread adds does not."""
+        around = self.around
+        own = np.einsum("ij,ij->j", self.directions, around.covariance @ self.directions) / self.batch_size
+        cancels = self.w2 * reshuffled_variance(self.eigenvalues, own, self.etas, epoch_rows, self.batch_size)
+        return cancels + self.variance(np.maximum(self.noise - own, 0.0))
+
+    def check_shards(self, epoch_rows: int) -> None:
+        """Raise ValueError if shards are too small, or draw workers to their own optima more than noise spreads them.
+
+        The mean gradient of a shard of L rows has covariance S / L; over k steps it takes a worker by
+        (1 - rho^k) / lambda of it, here squared and averaged over a round.
+        """
+        if self.w2 < 1.0 and epoch_rows < ROWS_A_PARAMETER * len(self.eigenvalues):
+            raise ValueError(
+                f"shards of {epoch_rows} rows are too small for {len(self.eigenvalues)} parameters: reshuffled runs can "
+                f'be predicted from {ROWS_A_PARAMETER} rows a parameter on; predict sampling="replacement"'
+            )
+        eigenvalues, eta, length = self.eigenvalues, float(self.etas.mean()), float(self.periods[-1])
+        rho = 1.0 - eta * eigenvalues
+        drift = 1.0 - 2.0 * _mean_power(rho, length) + _mean_power(rho**2, length)
+        shards = self.noise * self.batch_size / epoch_rows / eigenvalues * drift
+        contraction = eta * eigenvalues * (2.0 - eta * eigenvalues)
+        share = interpolation(length, contraction, self.w2)
+        difference = float(shards.sum() / (eigenvalues * eta**2 * self.noise * share / contraction).sum())
+        if self.w2 < 1.0 and difference > MOST_DIFFERENCE:
+            raise ValueError(
+                f"shards of {epoch_rows} rows differ too much for rounds of {length:g} steps: what draws workers to "
+                f"the optima of their own shards is {difference:.2g} of what noise does (up to {MOST_DIFFERENCE:g} "
+                'can be predicted); predict sampling="replacement", or a shorter period'
+            )
+
+    def consensus(self) -> float:
+        """The spread of the workers at the end of the last round."""
+        eta, noise = float(self.etas[-1]), self.settled[-1].noise_along
+        rho = 1.0 - eta * self.eigenvalues
+        spread = eta**2 * noise * (1.0 - rho ** (2 * self.last_length)) / (1.0 - rho**2)
+        return (1.0 - self.w2) * float(spread.sum())
+
+    def doubt(self, path: Vector) -> float:
+        """Half of what the bias would change if only terms of second order in the spread were kept."""
+        around, variance = self.around, self.settled[-1].row_variance
+        origin, small = np.zeros_like(path), 1e-3
+        second_order = around.gradient(origin, small * variance) / small
+        change = (second_order - around.gradient(origin, variance)) / around.eigenvalues
+        return 0.5 * (abs(float((around.eigenvalues * change) @ path)) + 0.5 * float(around.eigenvalues @ change**2))
+
+
+def _mean_power(rho: Vector, n: float) -> Vector:
+    """Return the mean of rho^k over k = 1 .. n."""
+    return rho * (1.0 - rho**n) / (n * (1.0 - rho))
+
+
+def _path_mean(run: _Run, start: Vector) -> Vector:
+    """Return B: the mean over the steps 1 .. n of the path of the workers' mean, less w*, in the eigenbasis."""
+    from scipy.integrate import solve_ivp
+
+    around, n = run.around, run.n_steps
+    # Time is s = sum of eta, in which the flow has no step size; t(s) for what changes along the run.
+    passed, steps = np.concatenate([[0.0], np.cumsum(run.etas)]), np.arange(n + 1)
+
+    def at_step(s: float) -> float:
+        return s / run.etas[0] if run.is_constant else float(np.interp(s, passed, steps))
+
+    def eta_at(t: float) -> float:
+        # Between the steps, not in stairs: a solver would stop at each of them.
+        return float(run.etas[0] if run.is_constant else np.interp(t + 0.5, steps[1:], run.etas))
+
+    def flow(s: float, delta: Vector) -> Vector:
+        return -around.gradient(delta, run.row_variance(at_step(s)))
+
+    def jacobian(s: float, delta: Vector) -> Matrix:
+        return -around.hessian(delta, run.row_variance(at_step(s)))
+
+    scale = max(float(np.abs(start).max()), float(np.abs(run.settled[0].centre).max()), 1e-300)
+    solved = solve_ivp(
+        flow, (0.0, passed[-1]), start, method="BDF", jac=jacobian, rtol=1e-6, atol=1e-10 * scale, dense_output=True
+    )
+    if not solved.success:
+        raise ValueError(f"the path of the mean could not be followed: {solved.message}")
+    end = solved.y[:, -1]
+    # Three Gauss points within every step of the solver.
+    length = np.diff(solved.t)
+    at = (solved.t[:-1, None] + length[:, None] * (0.5 + np.sqrt(0.15) * np.array([-1.0, 0.0, 1.0]))).ravel()
+    weight = (length[:, None] * np.array([5.0, 8.0, 5.0]) / 18.0).ravel()
+    steps_per_s = np.array([1.0 / eta_at(at_step(s)) for s in at])
+    integral = solved.sol(at) @ (weight * steps_per_s) / n
+    # The sum over steps 1 .. n, against the integral from 0: for linear gradients exactly this.
+    return integral - (start - end) / n

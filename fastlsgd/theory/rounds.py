@@ -1,0 +1,88 @@
+"""The round lengths of a whole run, before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import arguments
+from ..schedules import FixedPeriod, Periods, Schedule
+
+Etas = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a schedule sees before the run: see ``schedules.View``."""
+
+    n_workers: int
+    etas: Etas
+    t: int
+    n_rounds: int
+    objective: tuple[float, ...] = ()
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.etas)
+
+    def eta(self, t: npt.NDArray[np.int64]) -> Etas:
+        return self.etas[t - 1]
+
+
+def round_lengths(
+    periods: int | Sequence[int] | npt.NDArray[np.int64] | Schedule, n_workers: int, etas: npt.ArrayLike
+) -> npt.NDArray[np.int64]:
+    """Return the lengths of all rounds of a run of len(etas) steps, as the solver would ask for them.
+
+    Parameters
+    ----------
+    periods : int, sequence of int, or Schedule
+        The period; or round lengths, the last of which repeats; or a schedule, which is asked.
+    n_workers : int
+    etas : array, shape (n_steps,)
+        Step sizes of the steps 1 .. n_steps.
+
+    Raises
+    ------
+    ValueError
+        A schedule that looks at the objective: its rounds are known only when it has run.
+
+    Examples
+    --------
+    >>> round_lengths([1, 4], n_workers=8, etas=np.full(11, 0.1))
+    array([1, 4, 4, 2])
+    """
+    steps = step_sizes(etas)
+    schedule = _schedule(periods)
+    if getattr(schedule, "needs_objective", False):
+        raise ValueError(
+            f"{schedule!r} looks at the objective: its rounds are not known before the run; give lengths"
+        )
+    parts: list[npt.NDArray[np.int64]] = []
+    t = n_rounds = 0
+    while t < len(steps):
+        answer = schedule.next_periods(_View(n_workers, steps, t, n_rounds))
+        parts.append(arguments.round_lengths(answer, schedule, len(steps) - t))
+        t, n_rounds = t + int(parts[-1].sum()), n_rounds + len(parts[-1])
+    return np.concatenate(parts)
+
+
+def step_sizes(etas: npt.ArrayLike) -> Etas:
+    """Return the step sizes as a float64 array, which must be one-dimensional, positive and finite."""
+    steps = np.ascontiguousarray(etas, dtype=np.float64)
+    if steps.ndim != 1 or steps.size == 0:
+        raise ValueError(f"etas must be one step size a step, shape (n_steps,), got shape {steps.shape}")
+    if not ((steps > 0) & np.isfinite(steps)).all():
+        raise ValueError("etas must be positive and finite")
+    return steps
+
+
+def _schedule(periods: int | Sequence[int] | npt.NDArray[np.int64] | Schedule) -> Schedule:
+    if callable(getattr(periods, "next_periods", None)):
+        return periods  # type: ignore[return-value]
+    if isinstance(periods, (int, np.integer)):
+        return FixedPeriod(int(periods))
+    return Periods(list(periods))  # type: ignore[arg-type]
