@@ -15,7 +15,7 @@ A map of the package, in the order to read it:
     losses       what one sample costs         data         rows dealt to workers; checks of arrays
     team         helper threads                cores        how many of them, and why
     backends     who runs the steps
-    theory       constants of a problem        baselines    what local SGD must be compared with
+    theory       what is known before a run    baselines    what local SGD must be compared with
     experiments  methods x steps x replicates  datasets     real data from package registries
     estimators   for scikit-learn's users      report, verdict, plots, cli   what people look at
     benchmarks   limits, ratios promised

@@ -21,6 +21,7 @@ from .periods import (
 from .predict import Prediction, predict
 from .risk import RiskPeriod
 from .rounds import round_lengths
+from .stragglers import expected_max_normal, exponential_round_time, round_time
 
 __all__ = [
     "Constants",
@@ -34,6 +35,8 @@ __all__ = [
     "data_stability_limit",
     "estimate",
     "exact_moments",
+    "expected_max_normal",
+    "exponential_round_time",
     "interpolation",
     "n_rounds",
     "n_rounds_formula",
@@ -42,6 +45,7 @@ __all__ = [
     "reduction_factor",
     "richardson",
     "round_lengths",
+    "round_time",
     "settle",
     "stability_limit",
     "stationary_worker",

@@ -133,15 +133,16 @@ def predict(
     shares = arguments.averaging_weights(weights, n_workers, around.problem.n_samples)
     start = around.directions.T @ (arguments.start_at(w0, around.problem).astype(np.float64) - around.w_star)
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
-    run = _Run(around, etas, round_lengths(schedule, n_workers, etas), float(shares @ shares), batch_size)
+    lengths, w2 = round_lengths(schedule, n_workers, etas), float(shares @ shares)
+    epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
+    run = _Run(around, etas, lengths, w2, batch_size, epoch_rows)
 
     path = _path_mean(run, start)
-    if sampling == "reshuffle":
-        epoch = around.problem.n_samples // n_workers
-        run.check_shards(epoch)
-        variance_along = run.reshuffled_variance(epoch)
-    else:
+    if epoch_rows is None:
         variance_along = run.variance(run.noise)
+    else:
+        run.check_shards(epoch_rows)
+        variance_along = run.reshuffled_variance(epoch_rows)
     # Along the eigenvectors of H there, as the Hessian at the optimum and its square weigh them.
     weight = around.eigenvalues @ run.directions**2
     weight2 = around.eigenvalues**2 @ run.directions**2
@@ -166,7 +167,13 @@ class _Run:
     """A run as predictions see it: where it would settle at the step sizes and periods of a few moments."""
 
     def __init__(
-        self, around: Expansion, etas: Vector, lengths: npt.NDArray[np.int64], w2: float, batch_size: int
+        self,
+        around: Expansion,
+        etas: Vector,
+        lengths: npt.NDArray[np.int64],
+        w2: float,
+        batch_size: int,
+        epoch_rows: int | None,
     ) -> None:
         self.around, self.etas, self.w2, self.batch_size = around, etas, w2, batch_size
         self.n_steps, self.n_rounds, self.last_length = len(etas), len(lengths), int(lengths[-1])
@@ -177,7 +184,7 @@ class _Run:
             self.moments = np.unique(np.rint(np.geomspace(1, self.n_steps, MOMENTS)).astype(np.int64))
         self.periods = lengths[np.searchsorted(np.cumsum(lengths), self.moments)].astype(np.float64)
         self.settled: list[Settled] = [
-            settle(around, float(etas[t - 1]), period, w2, batch_size)
+            settle(around, float(etas[t - 1]), period, w2, batch_size, epoch_rows and epoch_rows / batch_size)
             for t, period in zip(self.moments, self.periods, strict=True)
         ]
         last = self.settled[-1]
@@ -223,8 +230,8 @@ class _Run:
         """
         if self.w2 < 1.0 and epoch_rows < ROWS_A_PARAMETER * len(self.eigenvalues):
             raise ValueError(
-                f"shards of {epoch_rows} rows are too small for {len(self.eigenvalues)} parameters: reshuffled runs can "
-                f'be predicted from {ROWS_A_PARAMETER} rows a parameter on; predict sampling="replacement"'
+                f"shards of {epoch_rows} rows are too small for {len(self.eigenvalues)} parameters: reshuffled runs "
+                f'can be predicted from {ROWS_A_PARAMETER} rows a parameter on; predict sampling="replacement"'
             )
         eigenvalues, eta, length = self.eigenvalues, float(self.etas.mean()), float(self.periods[-1])
         rho = 1.0 - eta * eigenvalues

@@ -13,7 +13,7 @@ from .expansion import Expansion
 from .predict import predict
 
 # Rows that stand for all of them while periods are tried; the ratio of two predictions needs no more.
-TRIED_ROWS = 10_000
+TRIED_ROWS = 5_000
 # Two neighbours among the periods tried.
 RATIO = math.sqrt(2.0)
 
@@ -66,7 +66,7 @@ class RiskPeriod:
     def bind(self, problem: Problem | Expansion, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
         """Return the schedule with the longest period that keeps the word; ``OneShot()`` where all do.
 
-        Some thirty predictions, each the path of the mean over 10,000 rows: seconds.
+        Some thirty predictions, each the path of the mean over 5,000 rows: seconds.
         """
         around = problem if isinstance(problem, Expansion) else Expansion(problem, TRIED_ROWS)
 

@@ -1,0 +1,248 @@
+"""Predictions: against the kernels' runs on data, against exact moments, and what is refused."""
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+import fastlsgd as fl
+from fastlsgd import theory
+from fastlsgd.experiments.predicted import Setting, check_risk_period, compare_prediction
+from fastlsgd.theory.expansion import Expansion
+from fastlsgd.theory.reshuffling import reshuffled_variance
+
+
+def standardised(X):
+    spread = X.std(axis=0)
+    kept = X[:, spread > 0]
+    return np.ascontiguousarray((kept - kept.mean(axis=0)) / spread[spread > 0], dtype=np.float32)
+
+
+def digits():
+    data = datasets.load_digits()
+    labels = np.where(data.target > 4, 1.0, -1.0)
+    return fl.Problem(standardised(data.data), labels, loss="logistic", l2=1e-2, fit_intercept=True)
+
+
+def diabetes():
+    data = datasets.load_diabetes()
+    y = (data.target - data.target.mean()) / data.target.std()
+    return fl.Problem(standardised(data.data), y, loss="squared", l2=1e-2)
+
+
+def drawn(loss="logistic", n=8_000, d=6):
+    """Skewed rows of different scales, so that the third derivative and the fourth moment count."""
+    rng = np.random.default_rng(1)
+    X = (rng.gamma(2.0, size=(n, d)) - 1.5) / np.sqrt(np.arange(1, d + 1))
+    z = X @ np.linspace(1, -1, d)
+    y = np.where(z + rng.logistic(size=n) > 0, 1.0, -1.0) if loss == "logistic" else z + rng.standard_normal(n)
+    return fl.Problem(X, y, loss=loss, l2=1e-3)
+
+
+PROBLEMS = {"digits": digits, "diabetes": diabetes, "drawn": drawn, "drawn, squared": lambda: drawn("squared")}
+_cache: dict[str, tuple[Expansion, float]] = {}
+
+
+def known(name):
+    """The problem's expansion and its stability limit, once a session."""
+    if name not in _cache:
+        around = Expansion(PROBLEMS[name]())
+        _cache[name] = around, theory.data_stability_limit(around)
+    return _cache[name]
+
+
+def check(name, share, period, *, n_workers=8, n_steps=20_000, sampling="replacement", decaying=False, **options):
+    """Predicted is within a tenth of measured, and three standard errors."""
+    around, limit = known(name)
+    eta = share * limit
+    step = fl.PolynomialDecay(10 * eta, 0.5, eta_max=eta) if decaying else fl.Constant(eta)
+    setting = Setting(around.problem, step, n_workers, n_steps, sampling)
+    schedule = fl.OneShot() if period is None else fl.FixedPeriod(period)
+    found = compare_prediction(setting, schedule, around=around, **({"precision": 0.025, "most": 200} | options))
+    assert abs(found.ratio - 1.0) < 0.1 + 3 * found.standard_error / found.measured, found
+
+
+@pytest.mark.parametrize("period", [1, 16, None])
+@pytest.mark.parametrize("share", [0.1, 0.25])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_predictions_are_within_a_tenth_with_replacement(name, share, period):
+    check(name, share, period)
+
+
+@pytest.mark.parametrize("period", [1, 64])
+@pytest.mark.parametrize("name", ["drawn", "drawn, squared"])
+def test_predictions_are_within_a_tenth_of_reshuffled_runs(name, period):
+    check(name, 0.1, period, sampling="reshuffle")
+
+
+@pytest.mark.parametrize("period", [1, 64, None])
+def test_predictions_are_within_a_tenth_of_decaying_steps(period):
+    check("drawn", 0.25, period, decaying=True, n_steps=10_000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("period", [1, 16, 256, None])
+@pytest.mark.parametrize("decaying", [False, True])
+@pytest.mark.parametrize("n_workers", [4, 16, 64])
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_predictions_in_full(name, share, n_workers, decaying, period):
+    if (name, share, period) == ("digits", 0.5, None) and not decaying:
+        pytest.xfail("0.87 of what is measured: the spread is no longer normal")
+    check(name, share, period, n_workers=n_workers, decaying=decaying)
+
+
+def test_a_prediction_says_how_far_it_may_be_off_and_what_it_consists_of():
+    around, limit = known("digits")
+    small, large = (theory.predict(around, fl.OneShot(), fl.Constant(s * limit), 8, 20_000) for s in (0.05, 0.5))
+    for found in (small, large):
+        assert found.low <= found.excess <= found.high
+        assert found.excess == pytest.approx(found.bias + found.variance)
+        assert found.n_rounds == 1
+    assert (large.high - large.low) / large.excess > (small.high - small.low) / small.excess
+
+
+def test_the_population_has_its_floor_on_top():
+    around, limit = known("drawn")
+    empirical, population = (
+        theory.predict(around, 16, fl.Constant(0.1 * limit), 8, 1000, target=target).excess
+        for target in ("empirical", "population")
+    )
+    assert population - empirical == pytest.approx(theory.estimate(around.problem).floor, rel=1e-6)
+
+
+def test_the_predicted_consensus_is_that_of_runs():
+    around, limit = known("drawn")
+    step, n_steps, period = fl.Constant(0.1 * limit), 6_400, 64
+    predicted = theory.predict(around, period, step, 8, n_steps).consensus
+    measured = [
+        fl.local_sgd(
+            around.problem, n_workers=8, n_steps=n_steps, schedule=fl.FixedPeriod(period), step_size=step, seed=seed,
+            sampling="replacement", record=[n_steps],
+        ).trace.consensus[-1]
+        for seed in range(200)
+    ]  # fmt: skip
+    error = np.std(measured, ddof=1) / np.sqrt(len(measured))
+    assert abs(np.mean(measured) - predicted) < 0.1 * predicted + 3 * error
+
+
+# ---- what predictions stand on ----
+
+
+def test_a_run_of_least_squares_settles_where_the_exact_moments_say():
+    """Rows of one feature of kurtosis 3, one-shot averaging."""
+    X = np.repeat(np.sqrt(3.0) * np.array([1.0, -1.0, 0.0, 0.0, 0.0, 0.0]), 2)[:, None]
+    problem = fl.Problem(X, np.tile([0.5, -0.5], 6), loss="squared")
+    settled = theory.settle(Expansion(problem), 0.3, np.inf, 0.25)
+    assert settled.spread[0, 0] == pytest.approx(theory.stationary_worker(1.0, 0.3, 0.25)[0], rel=1e-4)
+    assert theory.data_stability_limit(problem) == pytest.approx(theory.stability_limit(1.0), rel=2e-3)
+    with pytest.raises(ValueError, match="beyond the stability limit"):
+        theory.settle(Expansion(problem), 0.68, np.inf, 0.25)
+    with pytest.raises(ValueError, match="2 / L"):
+        theory.settle(Expansion(problem), 2.1, np.inf, 0.25)
+
+
+@pytest.mark.parametrize("n_steps", [40, 100, 130])
+@pytest.mark.parametrize("decaying", [False, True])
+def test_the_reshuffled_variance_is_that_of_runs(n_steps, decaying):
+    """Additive noise (one feature equal to 1), one worker, 40 rows."""
+    y = np.random.default_rng(0).standard_normal(40)
+    y -= y.mean()
+    step = fl.PolynomialDecay(0.5, 0.5) if decaying else fl.Constant(0.2)
+    problem = fl.Problem(np.ones((40, 1)), y)
+    values = np.array([
+        fl.local_sgd(problem, n_workers=1, n_steps=n_steps, step_size=step, schedule=fl.OneShot(), seed=seed,
+                     w0=[0.0], record=0).w_bar[0]
+        for seed in range(3000)
+    ])  # fmt: skip
+    etas = step(np.arange(1, n_steps + 1))
+    expected = reshuffled_variance(np.ones(1), np.array([y.var()]), etas, 40)[0]
+    squares = values**2
+    assert abs(squares.mean() - expected) < 4 * squares.std(ddof=1) / np.sqrt(len(squares))
+
+
+def test_gradients_of_the_expansion_are_those_of_the_problem():
+    around, _ = known("drawn")
+    delta = 0.3 * np.random.default_rng(0).standard_normal(len(around.eigenvalues))
+    at = around.w_star + around.directions @ delta
+    assert around.directions.T @ around.problem.gradient(at) == pytest.approx(around.gradient(delta), abs=1e-9)
+    assert around.into(around.problem.hessian(at)) == pytest.approx(around.hessian(delta), abs=1e-9)
+    rng = np.random.default_rng(1)  # averages over a normal spread, against draws of it
+    spread = 0.05 * np.diag(np.arange(1.0, len(delta) + 1))
+    draws = rng.multivariate_normal(delta, spread, 4000)
+    sampled = np.mean([around.gradient(draw) for draw in draws], axis=0)
+    assert around.gradient(delta, around.row_variance(spread)) == pytest.approx(sampled, abs=5e-3)
+
+
+@pytest.mark.parametrize("period", [1, 2, 7, 1000, 10**9, np.inf])
+@pytest.mark.parametrize("contraction", [1e-14, 1e-9, 1e-4, 0.1, 1.0, 1.9])
+def test_the_interpolation_is_the_mean_over_a_round(period, contraction):
+    found = float(theory.interpolation(period, contraction, 0.25))
+    if period <= 1000:
+        steps = np.arange(period)
+        shares = 1.0 - (1.0 - contraction) ** steps if contraction > 1e-8 else contraction * steps
+        assert found == pytest.approx(0.25 + 0.75 * shares.mean(), rel=1e-7, abs=1e-13)
+    assert 0.25 - 1e-12 <= found <= 1.0 + 0.5 * (contraction > 1)
+
+
+def test_periods_and_rounds():
+    assert theory.adaptive_period(0.1, 7, 1 / 2.1) == 3  # and not 2: see AdaptivePeriod
+    assert theory.adaptive_period(0.1, 1, 0.1) > 10**15
+    step = fl.PolynomialDecay(1.0, 0.5)
+    exact = theory.n_rounds(fl.AdaptivePeriod(0.1), step, 8, 100_000)
+    assert theory.n_rounds_formula(0.1, 8, 1.0, 0.5, 100_000) == pytest.approx(exact, rel=0.03)
+    assert theory.reduction_factor(fl.AdaptivePeriod(0.1), step, 8, 100_000) == 100_000 / exact
+    with pytest.raises(ValueError, match="eta must be positive"):
+        theory.adaptive_period(0.1, 4, [0.1, 0.0])
+
+
+# ---- what is refused ----
+
+
+def test_reshuffled_shards_that_differ_too_much_are_refused():
+    around, limit = known("diabetes")
+    with pytest.raises(ValueError, match=r"55 rows are too small for 10 parameters|differ too much"):
+        theory.predict(around, 20_000, fl.Constant(0.1 * limit), 8, 20_000, sampling="reshuffle")
+    around, limit = known("drawn")
+    with pytest.raises(ValueError, match="differ too much for rounds of 500000 steps"):
+        theory.predict(around, 500_000, fl.Constant(0.02 * limit), 8, 500_000, sampling="reshuffle")
+
+
+def test_too_many_parameters_are_refused():
+    rng = np.random.default_rng(0)
+    problem = fl.Problem(rng.standard_normal((10, 2001)), rng.standard_normal(10), l2=1.0)
+    with pytest.raises(ValueError, match="at most 2000"):
+        theory.predict(problem, 1, fl.Constant(1e-3), 2, 10)
+
+
+# ---- RiskPeriod ----
+
+
+@pytest.mark.parametrize("sampling", ["replacement", "reshuffle"])
+def test_risk_period_keeps_its_word(sampling):
+    around, limit = known("drawn")
+    setting = Setting(around.problem, fl.Constant(0.02 * limit), 16, 20_000, sampling)
+    found = check_risk_period(setting, 0.2, around=around, most=200)
+    assert found.period > 1
+    assert found.low <= 1.2
+
+
+def test_a_run_binds_risk_period_to_its_problem():
+    problem = drawn(n=1_000, d=2)
+    rule = fl.RiskPeriod(0.2, sampling="replacement")
+    options = {"n_workers": 8, "n_steps": 2_000, "step_size": fl.Constant(0.05), "sampling": "replacement"}
+    run = fl.local_sgd(problem, schedule=rule, **options)
+    bound = rule.bind(problem, fl.Constant(0.05), 8, 2_000)
+    plain = fl.local_sgd(problem, schedule=bound, **options)
+    assert run.state.n_rounds == plain.state.n_rounds
+    assert run.w.tobytes() == plain.w.tobytes()
+    assert rule.bind(problem, fl.Constant(0.05), 1, 2_000) == fl.OneShot()
+
+
+def test_bad_rules_are_named():
+    for epsilon in (0.0, -1.0, np.inf, "0.1"):
+        with pytest.raises(ValueError, match="epsilon must be positive"):
+            fl.RiskPeriod(epsilon)
+    with pytest.raises(ValueError, match="sampling must be"):
+        fl.RiskPeriod(0.1, sampling="blocks")
+    with pytest.raises(ValueError, match="must be bound"):
+        fl.RiskPeriod(0.1).next_periods(None)
