@@ -25,7 +25,7 @@ def labels():
 
 
 def check(problem):
-    """Objective and gradient at a point against the rows that are not zero, and a run that must visit the far ones."""
+    """Objective and gradient at a point, against the rows that are not zero."""
     w = np.linspace(-1, 1, D)
     zeros = N - len(FAR)
     margins = np.array([problem.y[row] * (values(row).astype(np.float64) @ w) for row in FAR])
@@ -39,8 +39,8 @@ def check(problem):
 def visits_far_rows(problem, **options):
     """One epoch, contiguous shards: what workers end with comes from their own far rows alone."""
     run = fl.local_sgd(
-        problem, n_workers=2, n_steps=N // 2, schedule=fl.OneShot(), step_size=fl.Constant(0.1), partition="contiguous",
-        average=None, record=0, layout="view", **options,
+        problem, n_workers=2, n_steps=N // 2, schedule=fl.OneShot(), step_size=fl.Constant(0.1),
+        partition="contiguous", average=None, record=0, layout="view", **options,
     )  # fmt: skip
     # l2 is 0 and steps on zero rows change nothing: the mean lies in the span of the rows that hold something.
     span = np.array([values(row) for row in FAR], dtype=np.float64)
