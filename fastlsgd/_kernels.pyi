@@ -91,6 +91,33 @@ class Pass:
 
 def add_blocks(blocks: np.ndarray, out: np.ndarray) -> None: ...
 def mean_of_workers(W: np.ndarray, weights: np.ndarray, n_params: int, out: np.ndarray) -> None: ...
+def bound_additive(
+    eta: np.ndarray,
+    periods: np.ndarray,
+    mu: float,
+    lipschitz: float,
+    noise: float,
+    distance: float,
+    w2: float,
+    third: float,
+    g_one: float,
+    g_mean: float,
+    g_pair: float,
+    last: np.ndarray,
+    fourth: np.ndarray,
+) -> None: ...
+def bound_multiplicative(
+    eta: np.ndarray,
+    periods: np.ndarray,
+    mu: float,
+    lipschitz: float,
+    a: float,
+    b: float,
+    distance: float,
+    w2: float,
+    quadratic: bool,
+    last: np.ndarray,
+) -> None: ...
 def aligned(n_bytes: int) -> np.ndarray: ...
 def advance_moments(
     eigenvalues: np.ndarray,

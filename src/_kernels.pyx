@@ -6,7 +6,7 @@
 # come as memoryviews or, where the dtype varies, as addresses.
 import os
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.math cimport NAN
+from libc.math cimport fabs, NAN, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -556,6 +556,72 @@ def mean_of_workers(W, const double[::1] weights, int64_t n_params, out):
     cdef int dtype = FL_FLOAT32 if W.dtype == np.float32 else FL_FLOAT64
     cdef int64_t n_workers = W.shape[0], ld = W.shape[1]
     current_isa.mean(rows, dtype, n_workers, ld, n_params, &weights[0], mean, NULL, 0)
+
+
+# ---- bounds: the recursions of theory/bounds.py ---------------------------
+
+def bound_additive(const double[::1] eta, const int64_t[::1] periods, double mu, double lipschitz, double noise,
+                   double distance, double w2, double third, double g_one, double g_mean, double g_pair,
+                   double[::1] last, double[::1] fourth):
+    """Write bounds of E |w_t - w*|^2 after every step to last, and what the third derivative multiplies to fourth.
+
+    third < 0 stands for unknown. fourth[t - 1] bounds the square root of the workers' mean fourth moment before step t.
+    """
+    cdef double R = distance * distance, R1 = R, a = R, a1 = R
+    cdef double u, d, mean, second, W, Y, s, rho, e, f
+    cdef int64_t i, _k, m = 0
+    with nogil:
+        for i in range(periods.shape[0]):
+            # Of one worker since the averaging: variance u, its fourth moment's root for a pair d, its mean and
+            # second moment given where the round began.
+            u = d = 0.0
+            mean, second = sqrt(R), a
+            for _k in range(periods[i]):
+                s = eta[m]
+                rho = max(fabs(1.0 - s * mu), fabs(1.0 - s * lipschitz))
+                W, Y = (1.0 - w2) * u, 0.5 * (1.0 - w2) * d
+                fourth[m] = min(a + Y, a1)
+                if third == 0.0:
+                    e, f = rho * rho * R, rho * rho * a
+                else:
+                    e = (rho * sqrt(R) + s * lipschitz * sqrt(W)) ** 2
+                    f = (rho * sqrt(a) + s * lipschitz * sqrt(Y)) ** 2
+                    if 2.0 * s * lipschitz <= 1.0:
+                        e = min(e, (1.0 - s * mu) * R + 2.0 * s * lipschitz * W)
+                        f = min(f, (1.0 - s * mu) * a + 2.0 * s * lipschitz * Y)
+                    if third > 0.0:
+                        e = min(e, (rho * sqrt(R) + 0.5 * s * third * Y) ** 2)
+                R1, a1 = rho * rho * R1 + s * s * noise, rho * rho * a1 + s * s * g_one
+                R, a = min(e + s * s * w2 * noise, R1), min(f + s * s * g_mean, a1)
+                u, d = rho * rho * u + s * s * noise, rho * rho * d + s * s * g_pair
+                if third >= 0.0:
+                    mean = rho * mean + 0.5 * s * third * second
+                    second = rho * rho * second + s * s * noise
+                    R = min(R, w2 * u + mean * mean)
+                last[m] = R
+                m += 1
+
+
+def bound_multiplicative(const double[::1] eta, const int64_t[::1] periods, double mu, double lipschitz, double a,
+                         double b, double distance, double w2, bint quadratic, double[::1] last):
+    """Write bounds of E |w_t - w*|^2 after every step to last, for gradients with E |g|^2 <= a <F', w - w*> + b."""
+    cdef double R = distance * distance, R1 = R, a_mean = lipschitz * (1.0 - w2) + a * w2
+    cdef double W, s, rho, kept, lost
+    cdef int64_t i, _k, m = 0
+    with nogil:
+        for i in range(periods.shape[0]):
+            W = 0.0
+            for _k in range(periods[i]):
+                s = eta[m]
+                rho = max(fabs(1.0 - s * mu), fabs(1.0 - s * lipschitz))
+                kept = s * mu * (2.0 - s * a_mean)
+                lost = s * s * a * lipschitz * w2 if quadratic else max(0.0, 2.0 * s * lipschitz - kept)
+                lost = lost * W
+                W = rho * rho * W + (1.0 - w2) * s * s * (a * lipschitz * min(R + W, R1) + b)
+                R1 = (1.0 - s * mu * (2.0 - s * a)) * R1 + s * s * b
+                R = min((1.0 - kept) * R + lost + s * s * b * w2, R1)
+                last[m] = R
+                m += 1
 
 
 def aligned(n_bytes):
