@@ -14,6 +14,7 @@ SCHEDULES = (
     fl.FixedPeriod(256),
     fl.GrowingPeriod(4),
     fl.PostLocal(1_000, 64),
+    fl.AdaptivePeriod(0.1),  # of the order of the smallest eigenvalue here
     fl.OneShot(),
 )
 

@@ -82,6 +82,17 @@ def bench_checks_of_csr(benchmark, problem):
     _note(benchmark, problem)
 
 
+@pytest.mark.parametrize("n_iterates", [1, 64])
+def bench_objective_of_csr(benchmark, problem, n_iterates):
+    w = np.random.default_rng(1).standard_normal((n_iterates, problem.n_params)) / 10
+    values = problem.objective(w)
+    margins = (problem.X.astype(np.float64) @ w[-1]) * problem.y
+    plain = np.logaddexp(0.0, -margins).mean() + 0.5 * problem.l2 * w[-1] @ w[-1]
+    assert values[-1] == pytest.approx(plain, rel=1e-12)
+    benchmark.pedantic(problem.objective, args=(w,), rounds=5, warmup_rounds=1)
+    _note(benchmark, problem, n_iterates=n_iterates)
+
+
 # scikit-learn's SGD takes int32 indices only.
 @pytest.mark.parametrize("problem", [np.int32], ids=["int32"], indirect=True)
 def bench_scikit_learn_on_csr(benchmark, problem):

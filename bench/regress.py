@@ -5,7 +5,7 @@
 Each commit is built from a worktree into a temporary folder and gets a process of its own, which times a fixed
 set of kernels whenever it is told to. The two take turns kernel by kernel, so that the load hits both. Minima are
 compared, as other processes can only add time; a kernel is slower only if it is so by more than RELATIVE and by
-more than ABSOLUTE_NS a gradient. Exits with 1 if one is.
+more than ABSOLUTE_NS a gradient, of an objective a row and iterate. Exits with 1 if one is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 # What runs in each commit's process: it may use only names that both commits have, so it stands alone.
 WORKER = """
-import json, sys, time
+import importlib.util, json, sys, time
 import numpy as np
 import fastlsgd as fl
 
@@ -38,42 +38,71 @@ CASES = {
         (100, 2, 1, 256, 1, "float64"), (1000, 2, 1, 256, 1, "float32"), (100, 2, 2, 1, 1, "float32"),
     ]
 }
-runs = {}
+CSR = {"CSR, P=2 on 1, one-shot": None, "CSR, P=2 on 1, period 256": 256}
+if importlib.util.find_spec("fastlsgd.sparse") is None:  # a commit without CSR
+    CSR = {}
+OBJECTIVES = {f"objective of {m}, d=100": m for m in (1, 64)}
+works = {}
 
 def prepare(name):
+    if name in OBJECTIVES:
+        problem = dense(100, "float32")
+        w = np.random.default_rng(1).standard_normal((OBJECTIVES[name], 100)) / 10
+        assert np.isfinite(problem.objective(w)).all()
+        return lambda: problem.objective(w), lambda: None, problem.n_samples * len(w)
+    if name in CSR:
+        schedule = fl.FixedPeriod(CSR[name]) if CSR[name] else fl.OneShot()
+        return steps(csr(), n_workers=2, n_threads=1, schedule=schedule, step_size=fl.Constant(0.5))
     d, P, threads, period, batch, dtype = CASES[name]
+    return steps(dense(d, dtype), n_workers=P, n_threads=threads, schedule=fl.FixedPeriod(period), batch_size=batch,
+                 step_size=fl.Constant(1.0 / d))
+
+def dense(d, dtype):
     n = (400_000 if small else 8_000_000) // d
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n, d)).astype(dtype)
     y = np.where(X[:, 0] + rng.standard_normal(n) > 0, 1, -1).astype(dtype)
-    problem = fl.Problem(X, y, loss="logistic", l2=1e-4)
-    run = fl.Run(problem, n_workers=P, n_threads=threads, schedule=fl.FixedPeriod(period), batch_size=batch,
-                 layout="packed", record=0, step_size=fl.Constant(1.0 / d), n_steps=n // (P * batch))
+    return fl.Problem(X, y, loss="logistic", l2=1e-4)
+
+def csr():
+    from scipy import sparse
+
+    n, d, entries = 4_000 if small else 100_000, 47_000, 72
+    rng = np.random.default_rng(0)
+    columns = np.sort(rng.integers(0, d, (n, entries)), axis=1).ravel().astype(np.int32)
+    values = np.abs(rng.standard_normal(n * entries)).astype(np.float32) / np.float32(np.sqrt(entries))
+    X = sparse.csr_matrix((values, columns, np.arange(0, n * entries + 1, entries, dtype=np.int32)), shape=(n, d))
+    y = np.where(X @ rng.standard_normal(d) + 0.3 * rng.standard_normal(n) > 0, 1, -1)
+    return fl.Problem(X, y.astype(np.float32), loss="logistic", l2=1e-5)
+
+def steps(problem, **options):
+    visits = options["n_workers"] * options.get("batch_size", 1)
+    run = fl.Run(problem, layout="packed", record=0, n_steps=problem.n_samples // visits, **options)
     start = run.state.copy()
     run.advance()
-    assert problem.objective(run.w) < problem.objective(np.zeros(d))
-    return run, start, run.t * P * batch
+    assert problem.objective(run.w) < problem.objective(np.zeros(problem.n_params))
+    return run.advance, lambda: run.state.restore(start), run.t * visits
 
-sys.stdout.write(json.dumps([fl.__file__, list(CASES)]) + "\\n"); sys.stdout.flush()
+sys.stdout.write(json.dumps([fl.__file__, [*CASES, *CSR, *OBJECTIVES]]) + "\\n"); sys.stdout.flush()
 for line in sys.stdin:
     name = json.loads(line)
-    if name not in runs:
-        runs.clear()
-        runs[name] = prepare(name)
-    run, start, n_gradients = runs[name]
+    if name not in works:
+        works.clear()
+        works[name] = prepare(name)
+    work, begin_again, n = works[name]
     best = float("inf")
     for _ in range(5):
-        run.state.restore(start)
+        begin_again()
         begin = time.perf_counter()
-        run.advance()
+        work()
         best = min(best, time.perf_counter() - begin)
-    sys.stdout.write(json.dumps(1e9 * best / n_gradients) + "\\n"); sys.stdout.flush()
+    sys.stdout.write(json.dumps(1e9 * best / n) + "\\n"); sys.stdout.flush()
 """
 
 
 @dataclass(frozen=True)
 class Change:
-    """Nanoseconds a gradient of one kernel in both commits."""
+    """Nanoseconds a gradient (of an objective: a row and iterate) of one kernel in both commits."""
 
     kernel: str
     base_ns: float

@@ -299,13 +299,51 @@ def test_facts_name_the_machine():
 # ---- bench/regress.py ----
 
 
-@pytest.fixture(scope="module")
-def regress():
-    spec = importlib.util.spec_from_file_location("regress", ROOT / "bench" / "regress.py")
+def of_bench(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "bench" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["regress"] = module  # where its dataclass looks itself up
+    sys.modules[name] = module  # where its dataclass looks itself up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def regress():
+    return of_bench("regress")
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return of_bench("counts")
+
+
+def test_totals_are_read_from_what_callgrind_writes(counts, tmp_path):
+    path = tmp_path / "out.1"
+    path.write_text("desc: Trigger: Client Request: d = 20:long\nevents: Ir Dr D1mr\ntotals: 70 20\n")
+    assert counts.dump(path) == ("d = 20:long", {"Ir": 70, "Dr": 20, "D1mr": 0})
+    path.write_text("desc: Trigger: Program termination\nevents: Ir\ntotals: 3\n")
+    assert counts.dump(path) is None
+
+
+def test_where_nothing_can_be_counted_one_sentence_says_why(counts, monkeypatch):
+    monkeypatch.setattr(counts.shutil, "which", lambda name: None)
+    with pytest.raises(Missing, match="valgrind is not installed"):
+        counts.count(["d = 20"])
+
+
+def test_every_scene_asks_for_something_and_longer_rows_for_more(counts):
+    least = {name: scene.least for name, scene in counts.SCENES.items()}
+    assert min(least.values()) > 0
+    assert least["d = 20"] < least["d = 100"] < least["d = 1000"]
+    assert least["d = 100"] == least["d = 100, one-shot"] == 10 * 13
+
+
+@pytest.mark.long
+def test_counts_are_the_same_twice_and_above_what_the_arithmetic_asks_for(counts):
+    name = "d = 20"
+    first, again = (measured(counts.count, [name])[name]["Ir"] for _ in range(2))
+    assert first == pytest.approx(again, rel=1e-3)
+    assert counts.SCENES[name].least < first < 20 * counts.SCENES[name].least
 
 
 @pytest.mark.parametrize(
