@@ -181,43 +181,66 @@ def constant_step_moments(
     E mean^2 = rho^(2n) delta0^2 + w2 eta^2 s (1 - rho^(2n)) / (1 - rho^2), and
     E (w_bar - w*)^2 = (delta0 rho (1 - rho^n) / (eta lambda n))^2
     + w2 s / (lambda n)^2 (n - 2 rho (1 - rho^n) / (1 - rho) + rho^2 (1 - rho^(2n)) / (1 - rho^2)).
-    One worker's moment depends on the schedule: ``worker`` is that of one-shot averaging. All eigenvalues must
-    be positive and eta lambda < 2.
+    One worker's moment depends on the schedule: ``worker`` is that of one-shot averaging. Evaluated as sums, without
+    these differences and quotients, so eta lambda may be tiny or 0; it must be below 2.
     """
     eigenvalues = _spectrum(spectrum)
     n, n_workers = arguments.whole("n_steps", n_steps), arguments.whole("n_workers", n_workers)
-    contraction = eta * eigenvalues
-    if not ((contraction > 0) & (contraction < 2)).all():
-        raise ValueError("constant_step_moments needs 0 < eta lambda < 2 in every coordinate; use exact_moments")
+    if not 0 < eta * eigenvalues.max() < 2:
+        raise ValueError("constant_step_moments needs eta lambda < 2 in every coordinate, and one that is not 0")
     shares = arguments.averaging_weights(weights, n_workers, 0)
     noise, _, _ = _noise(eigenvalues, "additive", noise_cov, None, batch_size, 3.0)
     start = np.broadcast_to(np.asarray(delta0, dtype=np.float64), eigenvalues.shape)
-    w2, rho = float(shares @ shares), 1.0 - contraction
-    once, twice = rho**n, rho ** (2 * n)
-    stationary = eta**2 * noise * (1.0 - twice) / (1.0 - rho**2)
-    bias = start * rho * (1.0 - once) / (contraction * n)
-    variance = averaged_variance(contraction, n) * w2 * noise / eigenvalues**2
-    square = bias**2 + variance
+    w2, rho = float(shares @ shares), 1.0 - eta * eigenvalues
+    power, u, _, squares, even = _geometric_sums(rho, n)
+    forgotten, fed = (power * start) ** 2, eta**2 * noise
+    square = (start * rho * u / n) ** 2 + w2 * fed * squares / n**2
     return ExactMoments(
         n,
-        float((twice * start**2 + w2 * stationary).sum()),
+        float((forgotten + w2 * fed * even).sum()),
         float((eigenvalues**2 * square).sum()),
         float((eigenvalues * square).sum()) / 2.0,
-        float((twice * start**2 + stationary).sum()),
+        float((forgotten + fed * even).sum()),
     )
 
 
 def averaged_variance(contraction: Vector, n: int) -> Vector:
     """Return (1/n^2) (n - 2 rho (1 - rho^n) / (1 - rho) + rho^2 (1 - rho^(2n)) / (1 - rho^2)), rho = 1 - contraction.
 
-    The variance of the average of n iterates, as a multiple of noise / lambda^2: 1 / n when n is long. Where
-    n contraction is small its terms cancel, and the series n contraction^2 (n + 1)(2 n + 1) / 6 takes over.
+    The variance of the average of n iterates, as a multiple of noise / lambda^2: 1 / n when n is long.
     """
-    rho = 1.0 - contraction
-    with np.errstate(divide="ignore", invalid="ignore"):
-        full = n - 2.0 * rho * (1.0 - rho**n) / contraction + rho**2 * (1.0 - rho ** (2 * n)) / (1.0 - rho**2)
-    short = n * contraction < 1e-4
-    return np.where(short, contraction**2 * n * (n + 1.0) * (2.0 * n + 1.0) / 6.0, full) / n**2
+    return (contraction / n) ** 2 * _geometric_sums(1.0 - contraction, n)[3]
+
+
+def _geometric_sums(rho: Vector, n: int) -> tuple[Vector, ...]:
+    """Return rho^n, u_n, sum_(j<=n) u_j, sum_(j<=n) u_j^2, sum_(j<n) rho^(2j), with u_j = 1 + rho + .. + rho^(j-1).
+
+    By doubling: for rho in [0, 1] only positive terms meet, where the closed forms lose all digits as
+    n (1 - rho) falls.
+    """
+    zero, one = np.zeros_like(rho), np.ones_like(rho)
+    done: tuple[Vector, ...] = (one, zero, zero, zero, zero)
+    block: tuple[Vector, ...] = (rho, one, one, one, one)
+    k, length = 0, 1
+    while True:
+        if n & length:
+            done, k = _joined(block, length, done, k), k + length
+        length *= 2
+        if length > n:
+            return done
+        block = _joined(block, length // 2, block, length // 2)
+
+
+def _joined(head: tuple[Vector, ...], k: int, rest: tuple[Vector, ...], j: int) -> tuple[Vector, ...]:
+    """Return the sums of k + j terms from those of the first k and of the first j."""
+    (power, u, sums, squares, even), (power_j, u_j, sums_j, squares_j, even_j) = head, rest
+    return (
+        power * power_j,
+        u + power * u_j,
+        sums + j * u + power * sums_j,
+        squares + j * u**2 + 2.0 * u * power * sums_j + power**2 * squares_j,
+        even + power**2 * even_j,
+    )
 
 
 def averaged_variance_of(eigenvalues: Vector, etas: Vector) -> Vector:

@@ -64,7 +64,7 @@ class FiniteMoments:
 
     @property
     def consensus(self) -> Any:
-        """E sum_k weights_k |w_k - w|^2, just before the averaging: what a trace calls consensus."""
+        """E sum_k weights_k |w_k - w|^2, just before the averaging: with equal weights a trace's consensus."""
         return self.worker - self.e1
 
 
