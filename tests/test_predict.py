@@ -50,7 +50,18 @@ def known(name):
     return _cache[name]
 
 
-def check(name, share, period, *, n_workers=8, n_steps=20_000, sampling="replacement", decaying=False, **options):
+def check(
+    name,
+    share,
+    period,
+    *,
+    n_workers=8,
+    n_steps=20_000,
+    sampling="replacement",
+    decaying=False,
+    tolerance=0.1,
+    **options,
+):
     """Predicted is within a tenth of measured, and three standard errors."""
     around, limit = known(name)
     eta = share * limit
@@ -58,7 +69,7 @@ def check(name, share, period, *, n_workers=8, n_steps=20_000, sampling="replace
     setting = Setting(around.problem, step, n_workers, n_steps, sampling)
     schedule = fl.OneShot() if period is None else fl.FixedPeriod(period)
     found = compare_prediction(setting, schedule, around=around, **({"precision": 0.025, "most": 200} | options))
-    assert abs(found.ratio - 1.0) < 0.1 + 3 * found.standard_error / found.measured, found
+    assert abs(found.ratio - 1.0) < tolerance + 3 * found.standard_error / found.measured, found
 
 
 @pytest.mark.parametrize("period", [1, 16, None])
@@ -86,9 +97,9 @@ def test_predictions_are_within_a_tenth_of_decaying_steps(period):
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_predictions_in_full(name, share, n_workers, decaying, period):
-    if (name, share, period) == ("digits", 0.5, None) and not decaying:
-        pytest.xfail("0.87 of what is measured: the spread is no longer normal")
-    check(name, share, period, n_workers=n_workers, decaying=decaying)
+    # One-shot on digits at half the limit: 0.87 of what is measured, as the spread is no longer normal.
+    is_known = (name, share, period) == ("digits", 0.5, None) and not decaying
+    check(name, share, period, n_workers=n_workers, decaying=decaying, tolerance=0.2 if is_known else 0.1)
 
 
 def test_a_prediction_says_how_far_it_may_be_off_and_what_it_consists_of():
