@@ -91,7 +91,7 @@ def test_predictions_are_within_a_tenth_of_decaying_steps(period):
 
 
 # What is off by more than a tenth, at half the limit: one-shot on digits (0.87 of what is measured: the spread is no
-# longer normal), and rounds of 256 decaying steps of many workers (0.83: a round is long against the change of the step).
+# longer normal), and rounds of 256 decaying steps of 64 workers (0.83: the step changes much within a round).
 KNOWN = {("digits", 0.5, P, False, None) for P in (4, 16, 64)} | {("drawn", 0.5, 64, True, 256)}
 
 
