@@ -109,13 +109,13 @@ def test_row_13_local_sgd_of_two_workers(schedule, square, bias):
     assert predicted.e2 == pytest.approx(HESSIAN**2 * square, rel=0.09)  # eta L = 0.3 is a large step
 
 
-@pytest.mark.parametrize(("period", "ratio"), [(1, 0.3404), (4, 0.4465), (16, 0.6926), (64, 0.9111)])
+@pytest.mark.parametrize(("period", "ratio"), [(1, 0.3397), (4, 0.4457), (16, 0.6913), (64, 0.9094)])
 def test_row_14_the_bias_goes_from_mini_batch_to_one_shot_averaging_as_w_says(period, ratio):
     """Stationary bias of three workers over that of one, eta = 0.25."""
-    eta, n = fl.Constant(0.25), 128
+    eta, n = fl.Constant(0.25), 192
     one = [n_steps * run_of(1, eta, 1, n_steps, THETA_STAR)[0] for n_steps in (n, 2 * n)]
     three = [n_steps * run_of(period, eta, 3, n_steps, THETA_STAR)[0] for n_steps in (n, 2 * n)]
-    assert np.diff(three)[0] / np.diff(one)[0] == pytest.approx(ratio, abs=2e-3)
+    assert np.diff(three)[0] / np.diff(one)[0] == pytest.approx(ratio, abs=2e-4)
     contraction = 2 * 0.25 * HESSIAN - (0.25 * HESSIAN) ** 2
     assert float(theory.interpolation(period, contraction, 1 / 3)) == pytest.approx(ratio, rel=0.025)
 

@@ -167,7 +167,7 @@ def bounds(
     step_size : StepSize
         Non-increasing, with eta_1 <= 2 / (mu + lipschitz).
     n_steps : int
-        Local steps per worker. The time is linear in it, about 30 ms for a million.
+        Local steps per worker. The time is linear in it.
     mu, lipschitz : float
         Smallest and largest curvature, anywhere (A1): for logistic losses mu is l2.
     noise : float
