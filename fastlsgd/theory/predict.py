@@ -105,7 +105,7 @@ def predict(
         random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``).
     target : "empirical" or "population"
         The excess over the minimum of F; or that over the minimum of its expectation, whose sample the rows are:
-        this adds twice the statistical floor, tr(H^-1 S) / (2 n_samples) (asymptotic).
+        this adds the statistical floor, tr(H^-1 S) / (2 n_samples) (asymptotic).
     batch_size : int
     weights : array, shape (n_workers,), or None
 
@@ -182,7 +182,10 @@ class _Run:
         self.moments = np.array([1])
         if not self.is_steady:
             self.moments = np.unique(np.rint(np.geomspace(1, self.n_steps, MOMENTS)).astype(np.int64))
-        self.periods = lengths[np.searchsorted(np.cumsum(lengths), self.moments)].astype(np.float64)
+        rounds = lengths.copy()
+        if len(rounds) > 1:  # the last one is cut at n_steps, which would count for all since the moment before
+            rounds[-1] = max(rounds[-2:])
+        self.periods = rounds[np.searchsorted(np.cumsum(lengths), self.moments)].astype(np.float64)
         self.settled: list[Settled] = [
             settle(around, float(etas[t - 1]), period, w2, batch_size, epoch_rows and epoch_rows / batch_size)
             for t, period in zip(self.moments, self.periods, strict=True)
@@ -256,7 +259,10 @@ class _Run:
 
     def doubt(self, path: Vector) -> float:
         """Half of what the bias would change if only terms of second order in the spread were kept."""
-        around, variance = self.around, self.settled[-1].row_variance
+        around = self.around
+        # Averaged over the run: with decaying steps the last moment's spread is the smallest.
+        shares = self._over_the_run(np.eye(len(self.settled)))
+        variance = shares @ np.array([settled.row_variance for settled in self.settled])
         origin, small = np.zeros_like(path), 1e-3
         second_order = around.gradient(origin, small * variance) / small
         change = (second_order - around.gradient(origin, variance)) / around.eigenvalues
