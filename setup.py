@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
-C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c", "moments.c", "team.c"]
+C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c", "moments.c", "replicates.c", "team.c"]
 HEADERS = [
     "arith.h",
     "draw.h",
@@ -20,14 +20,19 @@ HEADERS = [
     "margins.h",
     "mean_body.h",
     "moments.h",
+    "normals.h",
     "pass_body.h",
+    "replicates.h",
     "row_body.h",
     "scales.h",
     "sparse_average.h",
     "sparse_body.h",
     "sparse_pass.h",
+    "stream.h",
+    "stream_body.h",
     "team.h",
     "visits.h",
+    "words.h",
     "worker_body.h",
 ]
 

@@ -1,6 +1,6 @@
 """fastlsgd: local SGD on CPUs, exact, predictable, with a ledger of what communication cost.
 
-    data  -> Shards --+
+    data  -> Shards --+   (or a stream of fresh rows)
     loss  -> Loss ----+--> Problem --> Run / local_sgd --> Result(w, w_bar, trace, state)
     StepSize  eta of the steps ahead ---^    |   ^
     Schedule  lengths of the rounds ahead ---+   +-- backends: who runs the steps and averages
@@ -13,6 +13,7 @@ A map of the package, in the order to read it:
     schedules    when to average               trace        what happened: the communication ledger
     stepsizes    how far to step               averages     which mean over the steps w_bar is
     losses       what one sample costs         data         rows dealt to workers; checks of arrays
+    streams      fresh rows, made in kernels   stream_problem   their objective, in closed form
     team         helper threads                cores        how many of them, and why
     backends     who runs the steps
     theory       what is known before a run    baselines    what local SGD must be compared with
@@ -32,6 +33,7 @@ from .schedules import AdaptivePeriod, FixedPeriod, GrowingPeriod, MiniBatch, On
 from .solver import Diverged, Interrupted, Result, Run, local_sgd
 from .state import CheckpointError, State
 from .stepsizes import Constant, InverseTime, PolynomialDecay
+from .streams import GaussianStream, QuadraticStream
 from .trace import Record, Trace
 
 if _TYPE_CHECKING:
@@ -60,6 +62,7 @@ __all__ = [
     "DatasetNotInstalled",
     "Diverged",
     "FixedPeriod",
+    "GaussianStream",
     "GrowingPeriod",
     "Interrupted",
     "InverseTime",
@@ -72,6 +75,7 @@ __all__ = [
     "PolynomialDecay",
     "PostLocal",
     "Problem",
+    "QuadraticStream",
     "Record",
     "Result",
     "RiskPeriod",

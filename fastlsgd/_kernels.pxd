@@ -9,12 +9,33 @@ cdef extern from "kernels.h" nogil:
         FL_RESHUFFLE
         FL_REPLACEMENT
         FL_BLOCKS
+        FL_STREAM
         FL_AVERAGE_NONE
         FL_AVERAGE_UNIFORM
         FL_AVERAGE_WEIGHTED
         FL_VISITS
         FL_FLUSH
         FL_PAD
+
+    ctypedef struct fl_stream:
+        int target
+        int64_t rows_a_block
+        int64_t stride
+        const void *scale
+        const void *ones
+        const void *w_star
+        double noise
+        double normal_part
+        double sign_part
+        bint thinned
+        uint32_t kept
+        const void *factor
+        const void *spectrum
+        void *X
+        void *y
+        const uint32_t *row_ids
+        int64_t *block
+        void (*make_block)(const fl_shards *, int64_t k, int64_t block) noexcept nogil
 
     ctypedef struct fl_shards:
         int dtype
@@ -41,6 +62,7 @@ cdef extern from "kernels.h" nogil:
         int64_t *ahead_n
         int64_t n_visits
         uint64_t seed
+        const fl_stream *stream
 
     ctypedef struct fl_step:
         int loss
@@ -61,6 +83,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fl_isa:
         const char *name
+        void (*make_block[2])(const fl_shards *, int64_t k, int64_t block) noexcept nogil
         void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint16_t *changed) noexcept nogil
         void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
                      const double *weights, void *out, void *copies, int64_t n_copies) noexcept
@@ -95,6 +118,16 @@ cdef extern from "draw.h" nogil:
 
 cdef extern from "visits.h" nogil:
     const uint32_t *fl_rows_ahead(const fl_shards *, int64_t k, int64_t visit, int64_t *n, int64_t *known)
+
+
+cdef extern from "stream.h" nogil:
+    enum:
+        FL_TARGET_NONE
+        FL_TARGET_LINEAR
+        FL_TARGET_LOGISTIC
+        FL_HALF_CHUNK_BYTES
+        FL_MOST_STREAM_ROWS
+    const uint32_t *fl_rows_to_visit(const fl_shards *, int64_t k, int64_t visit, int64_t *n, int64_t *known)
 
 
 cdef extern from "scales.h" nogil:
@@ -200,6 +233,38 @@ cdef extern from "team.h" nogil:
 
     void fl_pass_open(fl_pass *)
     void fl_pass_work(fl_pass *, double *work)
+
+
+cdef extern from "replicates.h" nogil:
+    ctypedef struct fl_room:
+        fl_shards shards
+        void *W
+        void *sum
+        double *sum64
+        fl_scratch scratch
+
+    ctypedef struct fl_replicates:
+        const fl_isa *isa
+        const fl_step *step
+        int64_t n_replicates, n_steps
+        uint64_t seed
+        const int64_t *periods
+        const double *eta
+        const double *alpha
+        int64_t begins_after
+        const double *weights
+        const void *w0
+        int64_t n_records
+        const int64_t *record
+        const double *total
+        double *w
+        double *w_bar
+        double *consensus
+        fl_cpus cpus
+        fl_gate gate
+
+    void fl_replicates_open(fl_replicates *)
+    void fl_replicates_work(fl_replicates *, fl_room *)
 
 
 cdef extern from "moments.h" nogil:

@@ -24,6 +24,25 @@ def dloss(which: int, z: np.ndarray, y: np.ndarray, out: np.ndarray) -> None: ..
 def deal(order: np.ndarray, seed: int, rows_a_block: int = ...) -> None: ...
 def shuffle_shard(order: np.ndarray, seed: int, k: int, epoch: int, rows_a_block: int = ...) -> None: ...
 
+class Stream:
+    X: np.ndarray
+    y: np.ndarray
+    def __init__(
+        self,
+        dtype: np.dtype,
+        n_workers: int,
+        scale: np.ndarray,
+        *,
+        w_star: np.ndarray,
+        target: str | None,
+        noise: float = ...,
+        normal_part: float = ...,
+        sign_part: float = ...,
+        kept: float = ...,
+        factor: np.ndarray | None = ...,
+        spectrum: np.ndarray | None = ...,
+    ) -> None: ...
+
 class Rows:
     dtype: Any
     def __init__(
@@ -40,7 +59,10 @@ class Rows:
         seed: int = ...,
         n_visits: int = ...,
         rows_a_block: int = ...,
+        stream: Stream | None = ...,
     ) -> None: ...
+    def make_blocks(self, n: int) -> int: ...
+    def streamed(self, k: int, first: int, n: int) -> tuple[np.ndarray, np.ndarray]: ...
     def visited(self, k: int, first: int, n: int) -> np.ndarray: ...
 
 class Slices:
@@ -88,6 +110,32 @@ class Pass:
     ) -> None: ...
     def help(self) -> None: ...
     def finish(self) -> np.ndarray: ...
+
+class Replicates:
+    w: np.ndarray
+    w_bar: np.ndarray
+    consensus: np.ndarray
+    def __init__(
+        self,
+        rooms: list[Rows],
+        n_replicates: int,
+        *,
+        loss: str,
+        l2: float,
+        batch_size: int,
+        seed: int,
+        periods: np.ndarray,
+        eta: np.ndarray,
+        alpha: np.ndarray | None,
+        average: bool,
+        begins_after: int,
+        weights: np.ndarray,
+        w0: np.ndarray,
+        record: np.ndarray,
+        total: np.ndarray,
+    ) -> None: ...
+    def help(self) -> None: ...
+    def finish(self) -> None: ...
 
 def add_blocks(blocks: np.ndarray, out: np.ndarray) -> None: ...
 def mean_of_workers(W: np.ndarray, weights: np.ndarray, n_params: int, out: np.ndarray) -> None: ...

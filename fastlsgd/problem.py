@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from . import _kernels, sparse
 from .cores import resolve_threads
-from .data import check_column, check_rows, is_memory_mapped, whole_rows
+from .data import check_column, check_rows, is_memory_mapped, lay_out, whole_rows
 from .losses import Loss
 from .newton import conjugate_gradients
+from .streams import GaussianStream, QuadraticStream
 from .team import run_pass
 
 Vector = npt.NDArray[np.float64]
@@ -53,8 +54,9 @@ class Problem:
     X : ndarray or memmap, shape (n_samples, n_features), float32 or float64, C order
         Read where it lies; never copied or modified. The run computes in its dtype. Or CSR (csr_matrix,
         csr_array) of float32 or float64 with int32 or int64 indices, in canonical form or not: a column that
-        a row holds twice counts as the sum.
-    y : array, shape (n_samples,)
+        a row holds twice counts as the sum. Or a stream of fresh rows (``GaussianStream``, ``QuadraticStream``),
+        which has targets of its own; F is then an expectation, known in closed form.
+    y : array, shape (n_samples,); left out with a stream
         Real targets for "squared"; labels -1 and +1 for "logistic".
     loss : str or Loss
         "squared" (half squared error) or "logistic".
@@ -81,10 +83,21 @@ class Problem:
     (0.0, array([2.]))
     """
 
+    # Of a run, the default first.
+    samplings: tuple[str, ...] = ("reshuffle", "replacement", "blocks")
+
+    def __new__(cls, X: Any = None, *args: Any, **options: Any) -> Problem:
+        """Return a problem; of a stream one that knows its distribution."""
+        if cls is Problem and isinstance(X, (GaussianStream, QuadraticStream)):
+            from .stream_problem import StreamProblem
+
+            return super().__new__(StreamProblem)
+        return super().__new__(cls)
+
     def __init__(
         self,
         X: Any,
-        y: npt.ArrayLike,
+        y: npt.ArrayLike | None = None,
         loss: str | Loss = "squared",
         l2: float = 0.0,
         sample_weight: npt.ArrayLike | None = None,
@@ -92,6 +105,8 @@ class Problem:
     ) -> None:
         self.loss = loss if isinstance(loss, Loss) else Loss(loss)
         self.X = check_rows(X)
+        if y is None:
+            raise TypeError("y is missing: pass Problem(X, y); only a stream has targets of its own")
         self.is_sparse = sparse.is_sparse(self.X)
         self.y = _check_targets(y, self.X, self.loss)
         self.sample_weight = None if sample_weight is None else _check_weights(sample_weight, self.X)
@@ -147,6 +162,23 @@ class Problem:
     def n_entries(self) -> int:
         """Entries of X that a pass over the data reads: all, or the stored ones of CSR."""
         return int(self.X.indptr[-1]) if self.is_sparse else self.n_samples * self.n_features
+
+    @property
+    def entries_a_row(self) -> float:
+        """Entries of X that a row has on average."""
+        return self.n_entries / self.n_samples
+
+    def rows_for_run(
+        self, *, n_workers: int, seed: int, n_visits: int, sampling: str, partition: str, layout: str,
+        n_threads: int,
+    ) -> tuple[_kernels.Rows, str, int]:  # fmt: skip
+        """Return (rows laid out as the kernels take them, the layout, bytes copied for it): see ``data.lay_out``."""
+        if layout == "packed":
+            self.row_norms()  # a mapped file is searched for NaN before it is copied
+        return lay_out(
+            self.X, self.y, self.sample_weight, intercept=self.fit_intercept, n_workers=n_workers, seed=seed,
+            n_visits=n_visits, sampling=sampling, partition=partition, layout=layout, n_threads=n_threads,
+        )  # fmt: skip
 
     def row_norms(self) -> RowNorms:
         """Return the row norms; the first call reads all of X once and raises ValueError at NaN or infinity."""

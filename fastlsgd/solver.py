@@ -26,7 +26,7 @@ from . import arguments
 from .averages import Average
 from .backends.threads import Threads
 from .cores import resolve_threads, threads_given
-from .data import is_memory_mapped, lay_out
+from .data import is_memory_mapped
 from .problem import Problem
 from .schedules import FixedPeriod, Schedule
 from .state import CheckpointError, Pending, State
@@ -155,16 +155,18 @@ class Run:
         self.problem = problem
         self.n_workers = arguments.whole("n_workers", n_workers)
         self.batch_size = arguments.whole("batch_size", batch_size)
-        if n_steps is None:  # one pass over the data
+        if n_steps is None:  # one pass over the data; a stream says that it has none
             n_steps = max(1, -(-problem.n_samples // (self.n_workers * self.batch_size)))
         self.n_steps = arguments.whole("n_steps", n_steps)
         if self.n_steps * self.n_workers * self.batch_size >= 2**62:
             raise ValueError(f"n_steps * n_workers * batch_size must be below 2^62, got n_steps={self.n_steps}")
         self.seed = arguments.seed_of(seed)
-        self.sampling = arguments.one_of("sampling", sampling or "reshuffle", ("reshuffle", "replacement", "blocks"))
+        self.sampling = arguments.one_of("sampling", sampling or problem.samplings[0], problem.samplings)
         self.partition = arguments.one_of("partition", partition, ("iid", "contiguous"))
         self.average = Average.parse(average, self.n_steps)
-        self.weights = arguments.averaging_weights(weights, self.n_workers, problem.n_samples)
+        self.weights = arguments.averaging_weights(
+            weights, self.n_workers, problem.n_samples if isinstance(weights, str) else 0
+        )
         self.step_size = arguments.resolve_step_size(step_size, problem, self.batch_size, self.n_steps)
         # None, or what the schedule's own questions to the problem may use too.
         self._n_threads = n_threads
@@ -177,13 +179,7 @@ class Run:
         self.callback = arguments.function_of_a_record(callback)
         self.checkpoint = arguments.path_to_write("checkpoint", checkpoint)
 
-        if layout == "packed":
-            problem.row_norms()  # a mapped file is searched for NaN before it is copied
-        rows, layout, n_copied = lay_out(
-            problem.X,
-            problem.y,
-            problem.sample_weight,
-            intercept=problem.fit_intercept,
+        rows, layout, n_copied = problem.rows_for_run(
             n_workers=self.n_workers,
             seed=self.seed,
             sampling=self.sampling,
@@ -220,7 +216,7 @@ class Run:
         # Records of steps that an earlier run has passed are not made again.
         self._record_at = self._record_at[self._record_at > self.state.t]
         # A first guess of 5 ms; from then on slices follow the clock.
-        step_ns = self.n_workers * self.batch_size * (10 + problem.n_entries / problem.n_samples / 4)
+        step_ns = self.n_workers * self.batch_size * (10 + problem.entries_a_row / 4)
         self._slice_steps = int(np.clip(5e6 / step_ns, 1, MAX_SLICE_STEPS))
 
     # ---- what a simulator reads ----
@@ -549,7 +545,7 @@ class Run:
             "l2": self.problem.l2,
             "fit_intercept": self.problem.fit_intercept,
             "dtype": self.problem.dtype.name,
-            "storage": "csr" if self.problem.is_sparse else "dense",
+            "storage": "csr" if self.problem.is_sparse else "dense" if self.problem.X is not None else "stream",
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -596,7 +592,7 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
         A resource: changes no bit. None: FASTLSGD_NUM_THREADS, else the cores; at most n_workers.
     batch_size : int
         Rows per local step.
-    sampling : "reshuffle" (default), "replacement" or "blocks"
+    sampling : "reshuffle" (default), "replacement" or "blocks"; "stream" (of a stream)
         *reshuffle*: each worker visits its shard in a new order every epoch. *replacement*: independent uniform
         draws, from all rows under partition="iid", from the worker's own shard otherwise. *blocks*: blocks
         of about 64 KB of rows in a new order every epoch, shuffled inside: for data read where it lies.

@@ -171,22 +171,72 @@ cdef void *address(object array):
     return <void *> <uintptr_t> array.__array_interface__["data"][0]
 
 
+cdef class Stream:
+    """Fresh rows for n_workers workers, as the C structure fl_stream: what they are, and the blocks at hand.
+
+    Entries are scale (z normal_part + r sign_part), z normal and r = -1 or 1; with kept (below 1) they are
+    scale z normal_part with that probability, else 0. factor: lower triangle by columns, (d, d), or None.
+    target: "linear", "logistic" or None; spectrum: the eigenvalues of a quadratic, whose rows are its noise, or None.
+    X, y: rows and targets at hand, a block a worker.
+    """
+
+    cdef fl_stream c
+    cdef int64_t n_features
+    cdef object alive
+    cdef readonly object X, y
+
+    def __cinit__(self, dtype, int64_t n_workers, scale, *, w_star, target, double noise=0.0, double normal_part=1.0,
+                  double sign_part=0.0, double kept=1.0, factor=None, spectrum=None):
+        cdef int64_t d = len(scale), chunk = 2 * FL_HALF_CHUNK_BYTES // dtype.itemsize
+        # Blocks of some 2,048 entries, and whole chunks of floats and of doubles.
+        self.n_features = d
+        self.c.stride = (d + 3) // 4 * 4 if d <= 128 else (d + 15) // 16 * 16
+        self.c.rows_a_block = FL_MOST_STREAM_ROWS
+        while self.c.rows_a_block > (16 if d <= 128 else 4) and self.c.rows_a_block * self.c.stride > 2048:
+            self.c.rows_a_block //= 2
+        self.c.target = {None: FL_TARGET_NONE, "linear": FL_TARGET_LINEAR, "logistic": FL_TARGET_LOGISTIC}[target]
+        row = np.zeros(self.c.stride, dtype=dtype)
+        row[:d] = scale
+        scales = np.resize(row, self.c.stride + chunk)
+        ones = np.ones(chunk, dtype=dtype)
+        centre = aligned((d + FL_PAD - 1) // FL_PAD * FL_PAD * dtype.itemsize).view(dtype)
+        centre[:d] = w_star
+        triangle = None if factor is None else np.ascontiguousarray(np.asarray(factor).T, dtype=dtype)
+        eigenvalues = None if spectrum is None else np.ascontiguousarray(spectrum, dtype=dtype)
+        n_rows = n_workers * self.c.rows_a_block
+        self.X = aligned(n_rows * self.c.stride * dtype.itemsize).view(dtype).reshape(n_rows, self.c.stride)
+        self.y = aligned(n_rows * dtype.itemsize).view(dtype)
+        ids = np.arange(n_rows, dtype=np.uint32)
+        blocks = np.full(n_workers, -1, dtype=np.int64)
+        self.c.scale, self.c.ones, self.c.w_star = address(scales), address(ones), address(centre)
+        self.c.noise, self.c.normal_part, self.c.sign_part = noise, normal_part, sign_part
+        self.c.thinned = kept < 1.0
+        self.c.kept = <uint32_t> (min(kept, 1.0) * 4294967295.0)
+        self.c.factor, self.c.spectrum = address(triangle), address(eigenvalues)
+        self.c.X, self.c.y = address(self.X), address(self.y)
+        self.c.row_ids, self.c.block = <uint32_t *> address(ids), <int64_t *> address(blocks)
+        self.alive = (scales, ones, centre, triangle, eigenvalues, ids, blocks)
+
+
 cdef class Rows:
     """Rows of (X, y, s) dealt to workers, as the C structure fl_shards.
 
-    X is a C-contiguous array, or whatever has the arrays data, indices and indptr of a CSR matrix, and its shape.
+    X is a C-contiguous array, or whatever has the arrays data, indices and indptr of a CSR matrix, and its shape;
+    of a stream it is ``stream.X``.
     """
 
     cdef fl_shards c
     cdef object alive
+    cdef Stream stream
     cdef readonly object dtype
 
     def __cinit__(self, X, y, s, *, bint intercept, const int64_t[::1] start, order, str sampling="reshuffle",
-                  bint whole=False, seed=0, int64_t n_visits=0, int64_t rows_a_block=1):
+                  bint whole=False, seed=0, int64_t n_visits=0, int64_t rows_a_block=1, Stream stream=None):
         cdef int64_t n_workers = start.shape[0] - 1
         self.dtype = X.dtype
         self.c.dtype = FL_FLOAT32 if X.dtype == np.float32 else FL_FLOAT64
-        self.c.sampling = {"reshuffle": FL_RESHUFFLE, "replacement": FL_REPLACEMENT, "blocks": FL_BLOCKS}[sampling]
+        self.c.sampling = {"reshuffle": FL_RESHUFFLE, "replacement": FL_REPLACEMENT, "blocks": FL_BLOCKS,
+                           "stream": FL_STREAM}[sampling]
         self.c.whole = whole
         self.c.intercept = intercept
         self.c.n_samples, self.c.n_features = X.shape
@@ -206,7 +256,10 @@ cdef class Rows:
         self.c.n_visits = n_visits
         shortest = int(np.diff(start).min())
         visits = block_ids = None
-        if self.c.sampling != FL_REPLACEMENT and n_visits > shortest:
+        self.stream = stream
+        if stream is not None:
+            self.c.stream, self.c.n_features = &stream.c, stream.n_features
+        elif self.c.sampling != FL_REPLACEMENT and n_visits > shortest:
             visits = np.empty(X.shape[0], dtype=np.uint32)
             if self.c.sampling == FL_BLOCKS:
                 block_ids = np.empty(X.shape[0] // rows_a_block + n_workers + 1, dtype=np.uint32)
@@ -221,6 +274,34 @@ cdef class Rows:
         self.c.ahead_first = <int64_t *> address(ahead_first)
         self.c.ahead_n = <int64_t *> address(ahead_n)
         self.alive = (parts, y, s, start, order, visits, block_ids, visits_epoch, ahead, ahead_first, ahead_n)
+
+    cdef void use_current_isa(self) noexcept:
+        if self.stream is not None:
+            self.stream.c.make_block = current_isa.make_block[self.c.dtype]
+
+    def streamed(self, uint32_t k, int64_t first, int64_t n):
+        """Return the rows and targets that worker k of a stream sees at visits first .. first + n - 1 (from 0)."""
+        X, y = np.empty((n, self.c.n_features), dtype=self.dtype), np.empty(n, dtype=self.dtype)
+        cdef int64_t at_hand = 0, known = 0, visit = first, some
+        cdef const uint32_t *rows
+        self.use_current_isa()
+        while visit < first + n:
+            rows = fl_rows_to_visit(&self.c, k, visit, &at_hand, &known)
+            some = min(at_hand, first + n - visit)
+            at, there = slice(visit - first, visit - first + some), slice(rows[0], rows[0] + some)
+            X[at] = self.stream.X[there, :self.c.n_features]
+            y[at] = self.stream.y[there]
+            visit += some
+        return X, y
+
+    def make_blocks(self, int64_t n):
+        """Make so many blocks of a stream's rows for worker 0 and do nothing with them; return their rows' number."""
+        cdef int64_t i
+        self.use_current_isa()
+        with nogil:
+            for i in range(n):
+                self.stream.c.make_block(&self.c, 0, i)
+        return n * self.stream.c.rows_a_block
 
     def visited(self, uint32_t k, int64_t first, int64_t n):
         """Return the rows (as X lies for the kernels) of visits first .. first + n - 1 (from 0) of worker k."""
@@ -360,6 +441,7 @@ cdef class Slices:
         scales = np.empty(sizeof(fl_scale) // 8 * (eta.shape[0] + 1)) if self.c.sparse != NULL else None
         self.busy = True
         self.c.isa = current_isa
+        self.rows.use_current_isa()
         self.c.t0, self.c.n, self.c.since = self.clock[0], eta.shape[0], self.clock[2]
         self.c.periods, self.c.eta = &periods[0], &eta[0]
         self.c.alpha = NULL
@@ -523,6 +605,102 @@ cdef class Pass:
             fl_pass_work(&self.c, &work[0])
             fl_close_and_wait(&self.c.gate)
         return self.out
+
+
+cdef class Replicates:
+    """Replicates of one run with seeds seed, seed + 1, ...: open at once, work (helpers: help), finish.
+
+    rooms: the rows of a thread each, with buffers of their own. w0: (n_params,) in the dtype of the run. Results: w
+    and w_bar, float64 (n_replicates, n_records, n_params); consensus, float64 (n_replicates, n_records).
+    """
+
+    cdef fl_replicates c
+    cdef fl_step step
+    cdef fl_room *rooms
+    cdef int64_t n_rooms, next_room
+    cdef object alive
+    cdef readonly object w, w_bar, consensus
+
+    def __cinit__(self, list rooms, int64_t n_replicates, *, str loss, double l2, int64_t batch_size, seed,
+                  const int64_t[::1] periods, const double[::1] eta, alpha, bint average, int64_t begins_after,
+                  const double[::1] weights, w0, const int64_t[::1] record, const double[::1] total):
+        cdef Rows rows = rooms[0]
+        cdef const double[::1] alpha_view
+        cdef int64_t i, m = record.shape[0]
+        self.step.loss, self.step.l2, self.step.batch_size = LOSSES.index(loss), l2, batch_size
+        self.step.n_params = rows.c.n_features + rows.c.intercept
+        self.step.ld = (self.step.n_params + FL_PAD - 1) // FL_PAD * FL_PAD
+        self.step.average = FL_AVERAGE_NONE
+        if average:
+            self.step.average = FL_AVERAGE_UNIFORM if alpha is None else FL_AVERAGE_WEIGHTED
+        covered = int(np.asarray(periods).sum())
+        if n_replicates < 1 or eta.shape[0] < 1 or covered != eta.shape[0] or min(periods) < 1:
+            raise ValueError("the round lengths do not cover the steps")
+        if m and (record[0] < 1 or record[m - 1] > eta.shape[0]) or total.shape[0] != m:
+            raise ValueError("records lie outside of the run")
+        if weights.shape[0] != rows.c.n_workers or rows.c.indices != NULL:
+            raise ValueError("replicates are of dense rows, with one weight a worker")
+        self.w = np.empty((n_replicates, m, self.step.n_params))
+        self.w_bar, self.consensus = np.empty_like(self.w), np.empty((n_replicates, m))
+        row_bytes = self.step.ld * rows.dtype.itemsize
+        start = aligned(row_bytes).view(rows.dtype)
+        start[:self.step.n_params] = w0
+        self.c.isa, self.c.step = current_isa, &self.step
+        self.c.n_replicates, self.c.n_steps, self.c.seed = n_replicates, eta.shape[0], seed
+        self.c.periods, self.c.eta, self.c.weights = &periods[0], &eta[0], &weights[0]
+        self.c.alpha, self.c.begins_after = NULL, begins_after
+        if alpha is not None:
+            alpha_view = alpha
+            self.c.alpha = &alpha_view[0]
+        self.c.w0 = address(start)
+        self.c.n_records = m
+        if m:
+            self.c.record, self.c.total = &record[0], &total[0]
+        self.c.w, self.c.w_bar = <double *> address(self.w), <double *> address(self.w_bar)
+        self.c.consensus = <double *> address(self.consensus)
+        self.n_rooms = len(rooms)
+        self.rooms = <fl_room *> malloc(self.n_rooms * sizeof(fl_room))
+        if self.rooms == NULL:
+            raise MemoryError("no memory for the threads' rooms")
+        memories = []
+        for i in range(self.n_rooms):
+            rows = rooms[i]
+            rows.use_current_isa()
+            W, scratch = aligned(rows.c.n_workers * row_bytes), aligned(2 * row_bytes)
+            sum64 = aligned(rows.c.n_workers * self.step.ld * 8)
+            sums = sum64 if rows.dtype.itemsize == 8 else aligned(rows.c.n_workers * row_bytes)
+            memset(&self.rooms[i], 0, sizeof(fl_room))
+            self.rooms[i].shards = rows.c
+            self.rooms[i].W, self.rooms[i].sum = address(W), address(sums)
+            self.rooms[i].sum64 = <double *> address(sum64)
+            self.rooms[i].scratch.mean = address(scratch)
+            self.rooms[i].scratch.update = address(scratch[row_bytes:])
+            memories.append((rows, W, scratch, sum64, sums))
+        self.alive = (memories, start, periods, eta, alpha, weights, record, total)
+        self.next_room = 1
+        fl_gate_init(&self.c.gate)
+        fl_replicates_open(&self.c)
+
+    def __dealloc__(self):
+        free(self.rooms)
+
+    def help(self):
+        """Take part; for helper threads."""
+        if not fl_enter(&self.c.gate):
+            return
+        cdef int64_t room = self.next_room   # under the GIL: no two helpers get the same
+        self.next_room = room + 1
+        with nogil:
+            if room < self.n_rooms:
+                fl_spread(&self.c.cpus)
+                fl_replicates_work(&self.c, &self.rooms[room])
+            fl_leave(&self.c.gate)
+
+    def finish(self):
+        """Work until no replicate is left and no helper is inside."""
+        with nogil:
+            fl_replicates_work(&self.c, &self.rooms[0])
+            fl_close_and_wait(&self.c.gate)
 
 
 def _laid_out(w, int64_t n_features):

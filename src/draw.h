@@ -16,6 +16,7 @@ enum fl_purpose {
     FL_PURPOSE_ROW = 0,   /* rows drawn with replacement; number = visit */
     FL_PURPOSE_DEAL = 1,  /* the permutation that deals rows to workers */
     FL_PURPOSE_EPOCH = 2  /* worker's permutation; purpose + epoch, see fl_shuffle */
+    /* streams have the last ones: see stream.h */
 };
 
 static inline void fl_philox(uint32_t c[4], uint32_t k0, uint32_t k1)

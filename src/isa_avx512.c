@@ -30,6 +30,9 @@ extern const fl_isa fl_isa_avx2;
         _mm512_castps256_ps512(_mm256_set_m128(_mm256_cvtpd_ps((__m256d)(from)[1]),                             \
                                                _mm256_cvtpd_ps((__m256d)(from)[0]))),                           \
         _mm256_set_m128(_mm256_cvtpd_ps((__m256d)(from)[3]), _mm256_cvtpd_ps((__m256d)(from)[2])), 1)
+#define FL_MULTIPLY_LOW(a, b) _mm512_mul_epu32((__m512i)(a), (__m512i)(b))
+#define FL_SQRT_FLOAT(v) _mm512_sqrt_ps((__m512)(v))
+#define FL_SQRT_DOUBLE(v) _mm512_sqrt_pd((__m512d)(v))
 #define FL_ISA avx512
 #define FL_ISA_NAME "avx512"
 #define FL_VBYTES 64

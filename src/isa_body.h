@@ -6,6 +6,7 @@
  *                          the first m entries, then zeros, nothing else read
  *   FL_LEAVES_ROWS_OF (bytes), FL_LEFT_TO: which rows another set takes, and which one
  *   FL_WIDEN_FLOAT (p), if the set has one: 4 floats as 4 doubles
+ *   FL_MULTIPLY_LOW (a, b), FL_SQRT_FLOAT (v), FL_SQRT_DOUBLE (v), if the set has them
  *   FL_NARROW (from, to)   16 doubles, four vectors of four, as floats in vectors of FL_VBYTES
  */
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "kernels.h"
 #include "losses.h"
 #include "scales.h"
+#include "stream.h"
 #include "visits.h"
 
 #define FL_PASTE4(a, b, c, d) a##_##b##_##c##_##d
@@ -24,6 +26,7 @@
 #define FLN(name) FL_NAME2(name, FL_ISA)
 
 #include "margins.h"
+#include "words.h"
 
 #define FN(name) FL_NAME3(name, float, FL_ISA)
 #define T float
@@ -32,6 +35,7 @@
 #define FL_MASKED_LOAD FL_MASKED_LOAD_FLOAT
 #endif
 #include "row_body.h"
+#include "normals.h"
 #include "worker_body.h"
 #include "pass_body.h"
 #define B uint32_t
@@ -65,6 +69,7 @@
 #define FL_MASKED_LOAD FL_MASKED_LOAD_DOUBLE
 #endif
 #include "row_body.h"
+#include "normals.h"
 #include "worker_body.h"
 #include "pass_body.h"
 #define B uint64_t
@@ -100,6 +105,7 @@
 const fl_isa FL_NAME2(fl_isa, FL_ISA) = {
     .name = FL_ISA_NAME,
     .local_steps = {FL_NAME3(local_steps, float, FL_ISA), FL_NAME3(local_steps, double, FL_ISA)},
+    .make_block = {FL_NAME3(make_block, float, FL_ISA), FL_NAME3(make_block, double, FL_ISA)},
     .sparse_steps = FL_SPARSE(sparse_steps),
     .mark_visits = FL_SPARSE(mark_visits),
     .average_changed = {FL_NAME3(average_changed, float, FL_ISA), FL_NAME3(average_changed, double, FL_ISA)},

@@ -3,14 +3,17 @@
  * its own.
  *
  *   scalar  arith.h, draw.h, losses.h     one number, one draw, one loss
+ *           words.h, normals.h            draws and normal numbers, a vector of them
  *   row     row_body.h                    one row of X: its margin, its update
  *           sparse_body.h                 the same for a CSR row
  *   worker  worker_body.h, visits.h       local steps of a worker: serial, no lock
+ *           stream.h, stream_body.h       fresh rows, made block by block
  *           scales.h, sparse_*.h          the same three floors for CSR rows
  *           mean_body.h                   the mean of all workers
  *           pass_body.h, margins.h        objectives and gradients, many rows at a time
  *           sparse_body.h: sparse_steps   the same on CSR rows
  *   team    team.c                        many workers, threads, averaging
+ *           replicates.c                  many small runs, one thread each
  */
 #ifndef FASTLSGD_KERNELS_H
 #define FASTLSGD_KERNELS_H
@@ -19,7 +22,7 @@
 #include <stdint.h>
 
 enum fl_dtype { FL_FLOAT32 = 0, FL_FLOAT64 = 1 };
-enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1, FL_BLOCKS = 2 };
+enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1, FL_BLOCKS = 2, FL_STREAM = 3 };
 enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHTED = 2 };
 
 /* Largest number of visits looked up ahead of the steps that make them, and how many of
@@ -37,6 +40,8 @@ enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHT
  * back and forth between two cores at every step (d = 100, two threads: 43 against 25 ns
  * a gradient). */
 #define FL_PAD 32
+
+typedef struct fl_stream fl_stream;   /* stream.h */
 
 /* Rows of X dealt to workers. "Position" numbers the dealt rows: worker k owns
  * positions start[k] .. start[k+1]-1, in the order of its first epoch. */
@@ -65,6 +70,7 @@ typedef struct fl_shards {
     int64_t *ahead_n;        /* ... so many; 0 at first */
     int64_t n_visits;        /* of every worker in the whole run: none is looked up beyond */
     uint64_t seed;
+    const fl_stream *stream;   /* FL_STREAM: X and y are its block at hand; else NULL */
 } fl_shards;
 
 /* What one local step does. */
@@ -145,6 +151,8 @@ typedef struct fl_isa {
      * worker's bits, or NULL. Returns 1 if X is not what it was when it was checked. */
     int (*sparse_steps[2][2])(const fl_shards *, const fl_step *, int64_t k, int64_t t0, int64_t n,
                               const struct fl_scale *, void *v, double *u, uint16_t *changed, const fl_scratch *);
+    /* Make a block of a stream's rows for worker k. */
+    void (*make_block[2])(const fl_shards *, int64_t k, int64_t block);
     /* Set the bits of what visits first .. first + n - 1 of worker k have changed. */
     void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint16_t *changed);
     /* Average features [first, last), whole blocks; adds to n_floats what workers that

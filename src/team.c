@@ -231,10 +231,10 @@ static int64_t guessed_step_ns(const fl_slice *slice)
 
 /* Lockstep pays while the workers' iterates, sums and rows (with the next ones) keep to a
  * third of the first-level cache; a batch hides its latency by itself. */
-static int64_t lockstep_width(const fl_slice *slice)
+int64_t fl_lockstep_width(const fl_shards *shards, const fl_step *step)
 {
-    const size_t row_bytes = (size_t)slice->step->n_params * entry_bytes(slice->shards);
-    if (slice->sparse || slice->step->batch_size > 1 || row_bytes > 2048)
+    const size_t row_bytes = (size_t)step->n_params * entry_bytes(shards);
+    if (shards->indices || step->batch_size > 1 || row_bytes > 2048)
         return 1;
     return row_bytes > 1024 ? 2 : FL_LOCKSTEP;
 }
@@ -258,7 +258,7 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
     for (int64_t i = 0; i < last; i++)
         before += segment_length(slice, i, before);
     slice->closes = slice->n - before == last_length;
-    slice->width = lockstep_width(slice);
+    slice->width = fl_lockstep_width(slice->shards, slice->step);
     slice->n_groups = fl_slice_groups(n_workers, n_threads, slice->width);
     slice->chunk = slice->n;
     if (n_threads > 1 && n_workers > 1) {

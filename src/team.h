@@ -114,6 +114,8 @@ typedef struct fl_slice {
     double consensus;
 } fl_slice;
 
+/* Workers that one thread advances in lockstep. */
+int64_t fl_lockstep_width(const fl_shards *, const fl_step *);
 /* Groups of workers that threads claim; at most 8 a thread. */
 int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width);
 /* Whether averagings of so many iterates (of dense rows) are shared out by features, in

@@ -73,7 +73,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
         int64_t at_hand = n - i, known = FL_VISITS;
         for (int g = 0; g < width; g++) {
             int64_t its, its_known;
-            rows[g] = fl_rows_ahead(shards, k + g, t0 + i, &its, &its_known);
+            rows[g] = fl_rows_to_visit(shards, k + g, t0 + i, &its, &its_known);
             at_hand = its < at_hand ? its : at_hand;
             known = its_known < known ? its_known : known;
         }
@@ -137,7 +137,7 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
             update[d] = (T)0 * w[d];
         for (int64_t done = 0; done < b;) {
             int64_t at_hand, known;
-            const uint32_t *rows = fl_rows_ahead(shards, k, (t0 + i) * b + done, &at_hand, &known);
+            const uint32_t *rows = fl_rows_to_visit(shards, k, (t0 + i) * b + done, &at_hand, &known);
             const int64_t some = at_hand < b - done ? at_hand : b - done;
             int64_t r = 0;
             for (; r + 4 <= some; r += 4) {
@@ -175,6 +175,8 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
     }
 }
 
+#include "stream_body.h"
+
 static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t width, int64_t t0,
                             int64_t n, const double *eta, const double *alpha, void *w, void *sum, double *sum64,
                             const fl_scratch *scratch)
@@ -188,7 +190,10 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 #endif
     while (width > 0) {
         int64_t some = width >= 4 ? 4 : width >= 2 ? 2 : 1;
-        if (step->batch_size > 1) {
+        if (shards->stream && shards->stream->spectrum) {
+            FN(quadratic_steps)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, scratch);
+            some = 1;
+        } else if (step->batch_size > 1) {
             FN(steps_of_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, scratch);
             some = 1;
         } else if (some == 4)

@@ -294,3 +294,100 @@ class SparseTwin:
         for weight, row in zip(self.weights, sums, strict=True):
             total = total + weight * row
         return (total / self.total).astype(self.T)
+
+
+# ---- streams of fresh rows ----
+
+STREAM, KURTOSIS, NOISE, LABEL = 0xFFFFFFF0, 0xFFFFFFF1, 0xFFFFFFF2, 0xFFFFFFF3
+CALLS = 16
+
+
+def words(seed, worker, purpose, chunk):
+    """Words 0 .. 3 of the calls of one chunk, uint32, shape (CALLS, 4)."""
+    calls = range(CALLS * chunk, CALLS * (chunk + 1))
+    key = (seed & M32, seed >> 32)
+    return np.array([philox((c & M32, c >> 32, worker, purpose), key) for c in calls], dtype=np.uint32)
+
+
+def normals(seed, worker, purpose, chunk, dtype):
+    """One chunk by Box and Muller's transform: 64 float32 or 32 float64."""
+    T, w = np.dtype(dtype).type, words(seed, worker, purpose, chunk)
+    if T is np.float32:
+        radii, angles = w[:, :2].ravel(), w[:, 2:].ravel()
+        u = ((radii >> 16).astype(T) * T(65536) + (radii & 0xFFFF).astype(T) + T(0.5)) * T(2.0**-32)
+        bits = u.view(np.int32)
+        k = (bits - 0x3F3504F3) >> 23
+        m = (bits - (k << 23)).view(T)
+        angle = (angles << 2).view(np.int32).astype(T) * T(0.785398163397448310 * 2.0**-31)
+        swap, sign, logs, sines, cosines = (angles >> 30) & 1, angles >> 31, 4, 4, 4
+    else:
+        w = w.astype(np.uint64)
+        radii, angles = w[:, 0] | w[:, 1] << 32, w[:, 2] | w[:, 3] << 32
+        one = np.uint64(0x3FF0000000000000)
+        u = (radii >> 12 | one).view(T) - (1 - 2.0**-53)
+        bits = u.view(np.int64)
+        k = (bits - 0x3FE6A09E667F3BCD) >> 52
+        m = (bits - (k << 52)).view(T)
+        angle = ((((angles << 2) >> 12) | one).view(T) - 1.5) * 1.57079632679489662
+        swap, sign, logs, sines, cosines = (angles >> 62) & 1, angles >> 63, 10, 8, 8
+
+    def series(coefficients, z):
+        """In Horner's way."""
+        value = T(coefficients[-1])
+        for c in coefficients[-2::-1]:
+            value = T(c) + z * value
+        return value
+
+    factorial = np.cumprod([1.0, *range(1, 20)])
+    s = (m - T(1)) / (m + T(1))
+    radius = np.sqrt(
+        s * series([-4.0 / (2 * j + 1) for j in range(logs + 1)], s * s) + k.astype(T) * T(-2 * np.log(2))
+    )
+    z = angle * angle
+    odd = [(-1.0) ** j / factorial[2 * j + 1] for j in range(1, sines + 1)]
+    even = [(-1.0) ** j / factorial[2 * j] for j in range(1, cosines + 1)]
+    sine, cosine = angle + angle * (z * series(odd, z)), T(1) + z * series(even, z)
+    flip = np.where(sign, T(-1), T(1))
+    return np.concatenate(
+        [radius * (flip * np.where(swap, sine, cosine)), radius * (flip * np.where(swap, cosine, sine))]
+    )
+
+
+def stream_rows(n, d, dtype, *, scale, w_star, target, noise=0.0, seed=0, worker=0, parts=(1.0, 0.0), kept=None):
+    """The first n rows and targets of a worker."""
+    T, chunk = np.dtype(dtype).type, 2 * CALLS * 8 // np.dtype(dtype).itemsize
+    stride = -(-d // 4) * 4 if d <= 128 else -(-d // 16) * 16
+    rows = 64
+    while rows > (16 if d <= 128 else 4) and rows * stride > 2048:
+        rows //= 2
+    padded = np.zeros(stride, T)
+    padded[:d] = scale
+    X, y = np.empty((0, d), T), np.empty(0, T)
+    for block in range(-(-n // rows)):
+        per_block = rows * stride // chunk
+        scales = np.resize(padded, rows * stride)
+        x = np.empty(rows * stride, T)
+        for c in range(per_block):
+            at = slice(c * chunk, (c + 1) * chunk)
+            x[at] = normals(seed, worker, STREAM, block * per_block + c, T) * scales[at]
+            if kept is not None or parts[1]:
+                w = words(seed, worker, KURTOSIS, block * per_block + c)
+                w = w.reshape(CALLS, 2, 2)
+                halves = w[:, :, :] if T is np.float32 else w[:, :, 1:]
+                word = np.concatenate([halves[:, 0].ravel(), halves[:, 1].ravel()])
+                if kept is not None:
+                    x[at] = np.where(word < np.uint32(kept * 4294967295.0), T(parts[0]) * x[at], T(0))
+                else:
+                    x[at] = T(parts[0]) * x[at] + np.where(word >> 31, -T(parts[1]), T(parts[1])) * scales[at]
+        x = x.reshape(rows, stride)[:, :d]
+        margins = np.array([dot(row, np.asarray(w_star, T))[0] for row in x])
+        if target == "linear":
+            chunks = -(-rows // chunk)
+            made = np.concatenate([normals(seed, worker, NOISE, block * chunks + c, T) for c in range(chunks)])[:rows]
+            t = margins + T(noise) * made
+        else:
+            draws = np.array([draw(seed, worker, LABEL, block * rows + r) for r in range(rows)], np.uint64)
+            u = (draws >> 12 | np.uint64(0x3FF0000000000000)).view(np.float64) - (1 - 2.0**-53)
+            t = np.where(u * (1.0 + exp(-margins.astype(np.float64))) < 1.0, T(1), T(-1))
+        X, y = np.concatenate([X, x]), np.concatenate([y, t.astype(T)])
+    return X[:n], y[:n]

@@ -25,7 +25,9 @@ ALLOWED = {
     **{leaf: {"_kernels"} for leaf in LEAVES},
     "datasets": set(),
     "data": {"_kernels", "team", "sparse"},
-    "problem": {"_kernels", "cores", "team", "data", "losses", "sparse", "newton"},
+    "streams": {"_kernels"},
+    "problem": {"_kernels", "cores", "team", "data", "losses", "sparse", "newton", "streams", "stream_problem"},
+    "stream_problem": {"_kernels", "losses", "problem", "streams"},
     "state": {"_kernels"},
     "trace": {"problem"},
     "backends": {"_kernels", "team", "problem", "state"},
@@ -46,7 +48,7 @@ ABOVE = {
 }
 ALLOWED["theory"] = set(ALLOWED["solver"]) | {"_kernels"}
 ALLOWED["baselines"] = set(ALLOWED["theory"]) | {"solver"}
-ALLOWED["experiments"] = ALLOWED["baselines"] | {"theory", "baselines"}
+ALLOWED["experiments"] = ALLOWED["baselines"] | {"theory", "baselines", "team"}
 ALLOWED["estimators"] = ALLOWED["experiments"]
 ALLOWED["benchmarks"] = ALLOWED["baselines"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}

@@ -8,10 +8,12 @@ of the command line: schedules and baselines on one problem, each at the common 
     lab         runs in parallel, each once; what one run costs
     tuning      choosing step sizes
     predicted   predictions beside replicates
+    replication many replicates of one run in one compiled call
     metrics     intervals over replicates; AUC and R2
 """
 
 from .comparison import Comparison, Row, compare
+from .replication import Replicates, replicates
 from .table import tradeoff
 
-__all__ = ["Comparison", "Row", "compare", "tradeoff"]
+__all__ = ["Comparison", "Replicates", "Row", "compare", "replicates", "tradeoff"]
