@@ -11,7 +11,7 @@
 #define FL_PURPOSE_STREAM 0xFFFFFFF0u    /* normals of the features; number = block * entries + entry */
 #define FL_PURPOSE_KURTOSIS 0xFFFFFFF1u  /* words beside them, numbered alike */
 #define FL_PURPOSE_NOISE 0xFFFFFFF2u     /* the targets' normals */
-#define FL_PURPOSE_LABEL 0xFFFFFFF3u     /* labels; number = visit */
+#define FL_PURPOSE_LABEL 0xFFFFFFF3u     /* the labels' words */
 
 /* Calls of Philox side by side (words.h), and the bytes of half of what they give. */
 #define FL_CALLS 16

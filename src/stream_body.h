@@ -80,17 +80,21 @@ static inline __attribute__((always_inline)) void FN(targets)(const fl_shards *s
             y[r] = FN(fold)(FN(row_dot)(x + r * stride, (const T *)stream->w_star, &shape)) + (T)stream->noise * made[r];
         return;
     }
-    double margins[FL_MOST_STREAM_ROWS];
+    /* A row's label is +1 where u < 1 / (1 + exp(-margin)), u uniform. */
+    const int64_t a_chunk = 2 * FL_CALLS, chunks = (rows + a_chunk - 1) / a_chunk;
+    double margins[FL_MOST_STREAM_ROWS], gaps[FL_MOST_STREAM_ROWS];
+    uint64_t uniform[FL_MOST_STREAM_ROWS + 2 * FL_CALLS] __attribute__((aligned(64)));
+    for (int64_t c = 0; c < chunks; c++)
+        FLN(chunk_of_words)(shards->seed, worker, FL_PURPOSE_LABEL, block * (uint64_t)chunks + (uint64_t)c,
+                            (FLN(words) *)(uniform + c * a_chunk), (FLN(words) *)(uniform + c * a_chunk + FL_CALLS));
     for (int64_t r = 0; r < rows; r++)
         margins[r] = (double)FN(fold)(FN(row_dot)(x + r * stride, (const T *)stream->w_star, &shape));
-    for (int64_t first = 0; first < rows; first += 2 * FL_PAIRS) {
-        uint64_t draws[2 * FL_PAIRS];
-        fl_draws(shards->seed, worker, FL_PURPOSE_LABEL, (block * (uint64_t)rows + (uint64_t)first) / 2, draws);
-        for (int64_t r = first; r < rows && r < first + 2 * FL_PAIRS; r++) {
-            const double u = fl_bits_double((draws[r - first] >> 12) | 0x3ff0000000000000u) - (1.0 - 0x1p-53);
-            y[r] = u * (1.0 + fl_exp(-margins[r])) < 1.0 ? (T)1 : (T)-1;
-        }
+    for (int64_t r = 0; r < rows; r++) {
+        const double u = fl_bits_double((uniform[r] >> 12) | 0x3ff0000000000000u) - (1.0 - 0x1p-53);
+        gaps[r] = u * (1.0 + fl_exp(-margins[r])) - 1.0;
     }
+    for (int64_t r = 0; r < rows; r++)
+        y[r] = gaps[r] < 0.0 ? (T)1 : (T)-1;
 }
 
 static void FN(make_block)(const fl_shards *shards, int64_t k, int64_t block)

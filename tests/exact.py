@@ -386,8 +386,10 @@ def stream_rows(n, d, dtype, *, scale, w_star, target, noise=0.0, seed=0, worker
             made = np.concatenate([normals(seed, worker, NOISE, block * chunks + c, T) for c in range(chunks)])[:rows]
             t = margins + T(noise) * made
         else:
-            draws = np.array([draw(seed, worker, LABEL, block * rows + r) for r in range(rows)], np.uint64)
+            chunks = -(-rows // (2 * CALLS))
+            w = [words(seed, worker, LABEL, block * chunks + c).astype(np.uint64) for c in range(chunks)]
+            draws = np.concatenate([part[:, i] | part[:, i + 1] << 32 for part in w for i in (0, 2)])[:rows]
             u = (draws >> 12 | np.uint64(0x3FF0000000000000)).view(np.float64) - (1 - 2.0**-53)
-            t = np.where(u * (1.0 + exp(-margins.astype(np.float64))) < 1.0, T(1), T(-1))
+            t = np.where(u * (1.0 + exp(-margins.astype(np.float64))) - 1.0 < 0.0, T(1), T(-1))
         X, y = np.concatenate([X, x]), np.concatenate([y, t.astype(T)])
     return X[:n], y[:n]
