@@ -584,8 +584,8 @@ def reproduce(
             f"fastlsgd: interrupted after {len(done)} of {len(chosen)} figures; {kept}", markup=False, soft_wrap=True
         )
     for outcome in done:
-        for line in figures.report.sentences(outcome):
-            console.print(line, markup=False)
+        for part in figures.report.details(outcome):
+            console.print(part, markup=False)
         console.print()
     if done:
         console.print(figures.report.table(done))

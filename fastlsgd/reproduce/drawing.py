@@ -52,12 +52,24 @@ def ticks(ax: Axes, which: str, at: Sequence[float], words: Sequence[str] | None
 
 
 def decades(ax: Axes, which: str) -> None:
-    """Put ticks at 1, 2 and 5 times the powers of ten, only at the powers over more than two decades."""
+    """Put ticks at the powers of ten; over less than two decades at 2 and 5 times them, or at more, too."""
     low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
-    mantissas = (1, 2, 5) if high < 100 * low else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    at = [m * 10.0**k for k in powers for m in mantissas if low <= m * 10.0**k <= high]
-    ticks(ax, which, at, [sig(value, 1) for value in at])
+    sets: list[tuple[float, ...]] = [(1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)]
+    at: list[float] = []
+    for mantissas in sets[0 if high >= 100 * low else 1 :]:
+        at = [m * 10.0**k for k in powers for m in mantissas if low <= m * 10.0**k <= high]
+        if len(at) >= 2:
+            break
+    if len(at) < 2:
+        at = [(low**0.9) * (high**0.1), (low**0.1) * (high**0.9)]
+    ticks(ax, which, at, [_tick(value) for value in at])
+
+
+def _tick(value: float) -> str:
+    """One digit where that says it all."""
+    one, two = sig(value, 1), sig(value, 2)
+    return one if float(one.replace(",", "")) == float(two.replace(",", "")) else two
 
 
 def points(

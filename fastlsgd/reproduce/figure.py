@@ -69,12 +69,15 @@ class Made:
     words : list of str
         Sentences with figures: what the picture supports and what it does not.
     size_in : (float, float)
+    grids : dict of DataFrame
+        Small tables to be read, not drawn, by title; shown as they stand, their index too.
     """
 
     table: pandas.DataFrame
     draw: Callable[[matplotlib.figure.Figure], None]
     words: list[str]
     size_in: tuple[float, float] = (10.6, 4.7)
+    grids: dict[str, pandas.DataFrame] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

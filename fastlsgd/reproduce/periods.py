@@ -6,7 +6,7 @@ Beside local SGD stand the baselines it must be compared with, above all the lar
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ DEFAULT_WORKERS = 8
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A place of the grid: local SGD, and the large mini-batch with its rounds (None where both are the same)."""
+    """A place of the grid: local SGD, and the large mini-batch with its rounds, if there is one of its own."""
 
     n_workers: int
     local: Method
@@ -74,7 +74,8 @@ def grid(data: RealData, workers: Sequence[int], periods: Sequence[int | None]) 
             method = local(data, n_workers, period)
             if period is None:
                 one_shots[n_workers] = method
-            matched = large(data, n_workers, period) if n_workers > 1 and period != 1 else None
+            # One step on all rows is no method: one-shot averaging has no twin.
+            matched = large(data, n_workers, period) if n_workers > 1 and period not in (1, None) else None
             cells.append(Cell(n_workers, method, matched))
     after = [
         Method(name, "baseline", n_workers, base.n_steps, base.schedule, base=base)
@@ -91,7 +92,9 @@ def make(request: Request) -> Made:
     chosen = (QUICK_WORKERS, QUICK_PERIODS) if request.quick else (WORKERS, PERIODS)
     with one_blas_thread(data.problem.n_params):
         table = measure(data, grid(data, *chosen), request)
-    return Made(table, lambda figure: draw(figure, table, data.title), words(table), size_in=(10.6, 8.2))
+    return Made(
+        table, lambda figure: draw(figure, table, data.title), words(table), size_in=(10.6, 8.2), grids=grids(table)
+    )
 
 
 def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
@@ -103,7 +106,7 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
     }
     keys = [(cell.local, 1.0) for cell in cells.cells] + [(m, own[m]) for m in cells.methods]
     bench.replicate(keys)
-    runs = [(m, multiple) for m, multiple in dict.fromkeys(keys) if m.base is None]
+    runs = [(m, multiple) for m, multiple in dict.fromkeys(keys) if m.name == LOCAL]
     expected = dict(zip(runs, bench.predicted(runs, "e: predictions"), strict=True))
     reference = {
         (cell.n_workers, multiple == OWN): bench.excesses(cells.first(cell.n_workers), at)
@@ -174,13 +177,13 @@ def words(table: pandas.DataFrame) -> list[str]:
     local_rows = table[(table.method == LOCAL) & (table.n_workers > 1)]
     most = int(local_rows.n_workers.max())
     shown = sorted({min(DEFAULT_WORKERS, most), most})
-    out = [_price(local_rows, n_workers) for n_workers in shown]
-    out.append(_floor(table, local_rows))
+    out = [_price(local_rows, n_workers) for n_workers in reversed(shown)]
     out += _against_large(table)
+    out.append(_speed_up(table, local_rows))
     out += _other_baselines(table)
     out += _predictor(table)
     out.append(_seconds(local_rows, shown[0]))
-    return [sentence for sentence in out if sentence]
+    return out
 
 
 def _at(rows: pandas.DataFrame, step: str, **where: Any) -> Any:
@@ -195,36 +198,36 @@ def _ratio(row: Any, name: str = "ratio") -> str:
 
 
 def _price(rows: pandas.DataFrame, n_workers: int) -> str:
-    """What long periods cost, at the common and at the own step."""
+    """What long periods cost, at their own steps and at the common one."""
     mine = rows[rows.n_workers == n_workers]
     middle = max(p for p in mine[~mine.one_shot].period if p <= 256)
-    parts = []
-    for words_, where in ((f"period {middle}", {"period": middle}), ("one-shot", {"one_shot": True})):
-        common, own = _at(mine, COMMON, **where), _at(mine, OWN, **where)
-        parts.append(
-            f"{words_} {_ratio(common)} at the common step, {_ratio(own)} at each one's own ({sig(own.eta)})"
-        )
-    own = _at(mine, OWN, period=1)
+    where: dict[str, dict[str, Any]] = {f"period {middle}": {"period": middle}, "one-shot": {"one_shot": True}}
+    own = [f"{name} {_ratio(_at(mine, OWN, **at))}" for name, at in where.items()]
+    common = [f"{name} {_ratio(_at(mine, COMMON, **at))}" for name, at in where.items()]
+    steps = [f"{name} {sig(_at(mine, OWN, **at).eta)}" for name, at in where.items()]
     return (
-        f"P = {n_workers}, excess over that of mini-batch averaging: {'; '.join(parts)}; common step "
-        f"{sig(_at(mine, COMMON, period=1).eta)}, mini-batch averaging's own {sig(own.eta)}."
+        f"P = {n_workers}, excess over that of mini-batch averaging, each at its own step: {', '.join(own)}; at the "
+        f"common step {sig(_at(mine, COMMON, period=1).eta)}: {', '.join(common)}. Own steps: mini-batch averaging "
+        f"{sig(_at(mine, OWN, period=1).eta)}, {', '.join(steps)}."
     )
 
 
-def _floor(table: pandas.DataFrame, rows: pandas.DataFrame) -> str:
-    own = rows[rows.step == OWN]
-    floor = float(table.floor.iloc[0])
-    below = own[own.excess <= 2 * floor]
-    span = f"{sig(own.excess.min() / floor)} to {sig(own.excess.max() / floor)}"
+def _speed_up(table: pandas.DataFrame, rows: pandas.DataFrame) -> str:
+    """Whether P workers who average at every step are as good as one with all gradients; how near the floor."""
+    own, floor = rows[rows.step == OWN], float(table.floor.iloc[0])
+    often = own[own.period == 1].excess
+    alone = table[(table.method == LOCAL) & (table.n_workers == 1) & (table.step == OWN)].excess
+    beside = f", one worker with as many gradients {sig(alone.iloc[0])}" if len(alone) else ""
+    near = int((own.excess <= 2 * floor).sum())
     return (
-        f"At their own steps the {len(own)} cells of local SGD lie at {span} statistical floors ({sig(floor)}); "
-        f"{len(below)} of them at two or less, where what is left is mostly about this sample."
+        f"At its own step mini-batch averaging leaves {sig(often.min())} to {sig(often.max())} over all P{beside}; "
+        f"{near} of {len(own)} cells lie within twice the statistical floor {sig(floor)}."
     )
 
 
 def _against_large(table: pandas.DataFrame) -> list[str]:
     """Who wins at equal rounds and gradients, each at its own step."""
-    rows = table[table.method == LARGE]
+    rows = table[table.method == LARGE].sort_values("n_rounds")
     if rows.empty:
         return []
     local_wins, large_wins = rows[rows.over_local_low > 1.0], rows[rows.over_local_high < 1.0]
@@ -234,29 +237,35 @@ def _against_large(table: pandas.DataFrame) -> list[str]:
         f"{len(large_wins)} of {len(rows)} cells, local SGD in {len(local_wins)}, {undecided} are undecided (95% "
         "intervals, in pairs)"
     )
+    others = rows[~(rows.over_local_low > 1.0)].n_rounds.min()
+    always = rows[rows.n_rounds < others] if len(large_wins) + undecided else rows
+    if len(always):
+        best = always.loc[always.over_local.idxmax()]
+        sentence += (
+            f"; local SGD in every cell of at most {int(always.n_rounds.max()):,} rounds, at best by "
+            f"{_ratio(best, 'over_local')} (P = {best.n_workers}, {best.n_rounds:,} rounds)"
+        )
     if len(large_wins):
         best = large_wins.loc[large_wins.over_local.idxmin()]
-        sentence += f"; at the most by {_ratio(best, 'over_local')} (P = {best.n_workers}, {best.n_rounds:,} rounds)"
-    if len(local_wins):
-        rounds = f"{int(local_wins.n_rounds.max()):,}"
-        several = local_wins[local_wins.n_rounds > 1]
-        sentence += f"; local SGD wins where rounds are few: {rounds} or less"
-        if len(several):
-            best = several.loc[several.over_local.idxmax()]
-            sentence += f", by {_ratio(best, 'over_local')} with {best.n_rounds} rounds (P = {best.n_workers})"
+        sentence += (
+            f"; the large mini-batch at best has {_ratio(best, 'over_local')} of its excess (P = {best.n_workers}, "
+            f"{best.n_rounds:,} rounds)"
+        )
     return [sentence + "."]
 
 
 def _other_baselines(table: pandas.DataFrame) -> list[str]:
     out = []
-    by_lbfgs = table[table.method == LBFGS]
-    below = by_lbfgs[by_lbfgs.over_local < 1.0]
+    by_lbfgs = table[table.method == LBFGS].sort_values("n_rounds")
     if len(by_lbfgs):
+        wins = int((by_lbfgs.over_local < 1.0).sum())
         n_samples = round(by_lbfgs.n_gradients.iloc[0] / by_lbfgs.n_rounds.iloc[0])
         passes = float(table[table.method == LOCAL].n_gradients.iloc[0]) / n_samples
+        below = by_lbfgs[by_lbfgs.excess <= by_lbfgs.floor]
+        reached = f"; with {below.n_rounds.iloc[0]} it is below the statistical floor" if len(below) else ""
         out.append(
-            f"L-BFGS with equal rounds has the smaller excess in {len(below)} of {len(by_lbfgs)} cells, at one pass "
-            f"a round (up to {int(by_lbfgs.n_rounds.max())}) against {passes:.3g} in all."
+            f"L-BFGS with equal rounds has the smaller excess in {wins} of {len(by_lbfgs)} cells, at one pass a "
+            f"round (up to {int(by_lbfgs.n_rounds.max())}) against {passes:.3g} in all{reached}."
         )
     for row in table[table.method == NEWTON].itertuples():
         richardson = table[(table.method == RICHARDSON) & (table.n_workers == row.n_workers)].iloc[0]
@@ -288,6 +297,32 @@ def _seconds(rows: pandas.DataFrame, n_workers: int) -> str:
         f"A gradient takes {rows.ns_per_gradient.min():.0f} to {rows.ns_per_gradient.max():.0f} ns over the grid; "
         f"P = {n_workers}: {often.ns_per_gradient:.0f} at period 1, {seldom.ns_per_gradient:.0f} with one round."
     )
+
+
+# ---- grids ----
+
+
+def grids(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
+    """Return the grid twice, periods by P: nanoseconds a gradient, and the excess at each cell's own step."""
+    local_rows = table[table.method == LOCAL]
+    return {
+        "nanoseconds a gradient (all threads, fastest of three runs)": _grid(
+            local_rows[local_rows.step == COMMON], "ns_per_gradient", lambda value: f"{value:.0f}"
+        ),
+        "excess objective at each cell's own step": _grid(local_rows[local_rows.step == OWN], "excess", sig),
+    }
+
+
+def _grid(rows: pandas.DataFrame, column: str, shown: Callable[[float], str]) -> pandas.DataFrame:
+    names = [
+        "no rounds" if workers == 1 else "one-shot" if one_shot else f"period {period}"
+        for workers, period, one_shot in zip(rows.n_workers, rows.period, rows.one_shot, strict=True)
+    ]
+    rows = rows.assign(period_=names, shown=[shown(value) for value in rows[column]])
+    wide = rows.pivot(index="period_", columns="n_workers", values="shown").loc[list(dict.fromkeys(names))]
+    wide.columns = [f"P = {workers}" for workers in wide.columns]
+    wide.index.name = ""
+    return wide
 
 
 # ---- the picture ----

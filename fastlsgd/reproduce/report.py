@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .figure import Request
 
 if TYPE_CHECKING:
+    import pandas
+
     from .running import Outcome
 
 
@@ -39,10 +41,35 @@ def table(outcomes: Sequence[Outcome]) -> Any:
     return grid
 
 
-def sentences(outcome: Outcome) -> list[str]:
-    """Return the lines that say what a figure shows, its name first."""
-    figure = outcome.figure
-    return [f"({figure.key}) {figure.title}", *(f"  - {words}" for words in outcome.made.words)]
+def details(outcome: Outcome) -> list[Any]:
+    """Return what says what a figure shows: its name, its sentences, and its grids as rich Tables."""
+    import rich.box
+    import rich.table
+
+    figure, made = outcome.figure, outcome.made
+    out: list[Any] = [f"({figure.key}) {figure.title}", *(f"  - {words}" for words in made.words)]
+    for title, frame in made.grids.items():
+        grid = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+        head, *rows = _cells(frame)
+        for i, words in enumerate(head):
+            grid.add_column(words, justify="left" if i == 0 else "right", no_wrap=True)
+        for row in rows:
+            grid.add_row(*row)
+        out.append(grid)
+    return out
+
+
+def _cells(frame: pandas.DataFrame) -> list[list[str]]:
+    """A small table as words, its head first; what is not known is empty."""
+    head = [str(frame.index.name or ""), *map(str, frame.columns)]
+    rows = [[str(name), *("" if value != value else str(value) for value in row)]
+            for name, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)]  # fmt: skip
+    return [head, *rows]
+
+
+def _markdown(frame: pandas.DataFrame) -> list[str]:
+    head, *rows = _cells(frame)
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def page(outcomes: Sequence[Outcome], request: Request) -> str:
@@ -60,5 +87,7 @@ def page(outcomes: Sequence[Outcome], request: Request) -> str:
             "",
         ]
         lines += [f"- {sentence}" for sentence in outcome.made.words]
+        for title, frame in outcome.made.grids.items():
+            lines += ["", f"{title}:", "", *_markdown(frame)]
         lines += ["", f"Numbers: [{csv}]({csv}), [{parquet}]({parquet}). {outcome.seconds:.1f} seconds.", ""]
     return "\n".join(lines)
