@@ -130,10 +130,12 @@ def test_a_point_is_what_local_sgd_gives(made, stem, method):
 def test_steps_cover_what_is_safe_and_what_is_not(made):
     rows = table(made, "f-steps")
     assert rows.method.nunique() == 5
-    for _, mine in rows.groupby("method"):
-        assert mine.eta.min() < mine.safe_step.iloc[0] and mine.eta.max() > mine["limit"].iloc[0]
+    for name, mine in rows.groupby("method"):
+        safe, limit = mine.safe_step.iloc[0], mine["limit"].iloc[0]
+        assert mine.eta.iloc[-2] <= limit < mine.eta.iloc[-1]
+        assert mine.eta.iloc[0] == pytest.approx(4 * safe if name.startswith("large") else safe / 4)
         assert np.allclose(np.diff(np.log2(mine.eta)), 1.0)
-        assert np.isfinite(mine[mine.eta <= mine.safe_step].predicted).all()
+        assert np.isfinite(mine[mine.eta <= limit / 2].predicted).all()
 
 
 @pytest.mark.parametrize(("file", "stem"), [(periods, "e-periods"), (steps, "f-steps")])

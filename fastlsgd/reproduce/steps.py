@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WORKERS = 8
-# Steps are the safe one times powers of two: from a quarter of it to the first beyond this many stability limits.
-# The limit is that of one worker's second moment: runs with logistic loss stay finite beyond it.
-LOWEST, BEYOND = -2, 3.0
+# Steps are the safe one times powers of two: from a quarter of it (a batch b: sqrt(b) times that) to the first beyond
+# the stability limit. That is the limit of one worker's second moment: with logistic loss runs stay finite beyond it.
+LOWEST = 0.25
 # A step serves if the excess is at most so many times the best that any method reaches at any step.
 SERVES = 2.0
+
+
+# By method: the steps between which it serves.
+Spans = dict[str, tuple[float, float] | None]
 
 
 def methods(data: RealData) -> dict[str, Method]:
@@ -54,7 +58,7 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     bench = Bench(data, request, "f: runs")
     named = methods(data)
     limits = {name: data.limit(method.batch_size) for name, method in named.items()}
-    runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name])]
+    runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name].batch_size)]
     bench.replicate((named[name], x) for name, x in runs)
     expected = bench.predicted([(named[name], x) for name, x in runs], "f: predictions")
     rows = []
@@ -66,11 +70,11 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     return need_pandas().DataFrame(rows)
 
 
-def _multiples(safe: float, limit: float) -> Iterator[float]:
-    exponent = LOWEST
+def _multiples(safe: float, limit: float, batch_size: int) -> Iterator[float]:
+    exponent = round(math.log2(LOWEST * math.sqrt(batch_size)))
     while True:
         yield 2.0**exponent
-        if 2.0**exponent * safe > BEYOND * limit:
+        if 2.0**exponent * safe > limit:
             return
         exponent += 1
 
@@ -82,9 +86,10 @@ def words(table: pandas.DataFrame) -> list[str]:
     """Return what the table supports, in sentences with its figures."""
     by_method = {str(name): rows.sort_values("eta") for name, rows in table.groupby("method", sort=False)}
     best, floor = float(table.excess.min()), float(table.floor.iloc[0])
-    spans = {name: span(rows, SERVES * best) for name, rows in by_method.items()}
-    out = [_verdict(spans, best)]
-    out += [_of_method(name, rows, spans[name]) for name, rows in by_method.items()]
+    serving = {name: span(rows, SERVES * best) for name, rows in by_method.items()}
+    around = {name: span(rows, SERVES * float(rows.excess.min())) for name, rows in by_method.items()}
+    out = [_verdict(by_method, serving, around, best), _at_one_step(by_method)]
+    out += [_of_method(name, rows, around[name]) for name, rows in by_method.items()]
     under_floor = {name: span(rows, floor) for name, rows in by_method.items()}
     out.append(f"Steps with an excess at most the statistical floor {sig(floor)}: {_listed(under_floor)}.")
     known = table[np.isfinite(table.predicted) & np.isfinite(table.excess) & (table.eta <= 0.5 * table.limit)]
@@ -119,37 +124,63 @@ def _factor(between: tuple[float, float] | None) -> float:
     return between[1] / between[0] if between else 0.0
 
 
-def _listed(spans: dict[str, tuple[float, float] | None]) -> str:
+def _factors(by_method: dict[str, pandas.DataFrame], spans: Spans) -> str:
+    """Largest over smallest step of each method's range; "at least" where it ends with the steps that were run."""
+    parts = []
+    for name, rows in by_method.items():
+        found = spans[name]
+        is_open = found is not None and (found[0] <= rows.eta.min() or found[1] >= rows.eta.max())
+        more = "at least " if is_open else ""
+        parts.append(f"{name} {more}{sig(_factor(found))}" if found else f"{name} none")
+    return ", ".join(parts)
+
+
+def _listed(spans: Spans) -> str:
+    if not any(spans.values()):
+        return "none of any method"
     return ", ".join(
         f"{name} {sig(found[0])} to {sig(found[1])}" if found else f"{name} none" for name, found in spans.items()
     )
 
 
-def _of_method(name: str, rows: pandas.DataFrame, serving: tuple[float, float] | None) -> str:
-    lowest, top = rows.loc[rows.excess.idxmin()], rows[rows.eta <= rows.limit].iloc[-1]
-    where = "at no step"
-    if serving:
-        where = f"from step {sig(serving[0])} to {sig(serving[1])}, a factor of {sig(_factor(serving))}"
-        if serving[1] >= rows.eta.max():
-            where += " at least (the largest step tried)"
+def _verdict(by_method: dict[str, pandas.DataFrame], serving: Spans, around: Spans, best: float) -> str:
+    """Say whether more averaging means more steps that serve, and how much of it is a better best."""
+    schedules = [name for name in serving if not name.startswith("large")]
+    factors = [_factor(serving[name]) for name in schedules]
+    shown, own = _factors(by_method, serving), _factors(by_method, around)
+    lead = "A longer period does not always mean fewer steps that serve here"
+    if factors[0] > factors[-1] and all(a >= b for a, b in itertools.pairwise(factors)):
+        lead = "The more rarely workers average, the fewer steps serve"
     return (
-        f"{name}: best excess {sig(lowest.excess)} at step {sig(lowest.eta)}; within {SERVES:g} times the best of "
-        f"all methods {where}; {sig(top.excess / lowest.excess)} times its own best at {sig(top.eta)}, the last step "
-        "run within the stability limit."
+        f"{lead}. Largest over smallest step with an excess within {SERVES:g} times the best of all methods "
+        f"({sig(best)}): {shown}; within {SERVES:g} times each one's own best: {own}."
     )
 
 
-def _verdict(spans: dict[str, tuple[float, float] | None], best: float) -> str:
-    """Say whether more averaging means more steps that serve."""
-    schedules = [name for name in spans if not name.startswith("large")]
-    factors = [_factor(spans[name]) for name in schedules]
-    shown = ", ".join(f"{name} {sig(_factor(found))}" if found else f"{name} none" for name, found in spans.items())
-    lead = "The range of steps that serve does not shrink with every longer period here"
-    if factors[0] > factors[-1] and all(a >= b for a, b in itertools.pairwise(factors)):
-        lead = "The more rarely workers average, the fewer steps serve: averaging buys robustness to the step"
+def _at_one_step(by_method: dict[str, pandas.DataFrame]) -> str:
+    """What the schedules leave at the step that is best for mini-batch averaging, and at that of one-shot."""
+    often, once = by_method[MINI_BATCH], by_method[ONE_SHOT]
+    parts = []
+    for name, rows in ((MINI_BATCH, often), (ONE_SHOT, once)):
+        eta = float(rows.loc[rows.excess.idxmin()].eta)
+        base = float(often[often.eta == eta].excess.iloc[0])
+        others = [
+            f"{other} {sig(float(theirs[theirs.eta == eta].excess.iloc[0]) / base)}"
+            for other, theirs in by_method.items()
+            if other != MINI_BATCH and (theirs.batch_size == 1).all() and (theirs.eta == eta).any()
+        ]
+        parts.append(f"at the best step of {name} ({sig(eta)}) {', '.join(others)}")
+    return f"Excess over that of mini-batch averaging at the same step: {'; '.join(parts)}."
+
+
+def _of_method(name: str, rows: pandas.DataFrame, around: tuple[float, float] | None) -> str:
+    lowest, top = rows.loc[rows.excess.idxmin()], rows[rows.eta <= rows.limit].iloc[-1]
+    where = ""
+    if around:
+        where = f"; within {SERVES:g} times that from {sig(around[0])} to {sig(around[1])}"
     return (
-        f"{lead}. Largest over smallest step with an excess within {SERVES:g} times the best of all methods "
-        f"({sig(best)}): {shown}."
+        f"{name}: best excess {sig(lowest.excess)} at step {sig(lowest.eta)}{where}; "
+        f"{sig(top.excess / lowest.excess)} times that at {sig(top.eta)}, the last step within the stability limit."
     )
 
 
@@ -175,7 +206,7 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
     drawing.frame(ax, "", "step size", "excess objective of w_bar")
     finite = table.excess[np.isfinite(table.excess)]
     floor, low = float(table.floor.iloc[0]), float(finite.min())
-    ax.set_ylim(min(low, max(floor, low / 3)) / 1.5, min(float(finite.max()) * 1.5, 1000 * low))
+    ax.set_ylim(min(low, max(floor, low / 3)) / 1.5, min(float(finite.max()) * 1.5, 300 * low))
     drawing.floor_band(ax, floor)
     drawing.decades(ax, "y")
     look = looks(list(dict.fromkeys(table.method)))
@@ -219,8 +250,8 @@ FIGURE = Figure(
     name="steps",
     title="error against step size on real data",
     claim=(
-        "At its best step each method is good; with frequent averaging many more steps are: robustness to the step "
-        "is the real case for it."
+        "Robustness to the step is the real case for frequent averaging: more steps reach a good error, and a step "
+        "too large costs less."
     ),
     make=make,
     needs_data=True,
