@@ -157,6 +157,9 @@ def test_pictures_have_no_empty_panel_and_no_words_outside_or_over_points(made, 
         for text in [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]:
             box = matplotlib.text.Text.get_window_extent(text, renderer)
             assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
+        marks = [matplotlib.text.Text.get_window_extent(text, renderer) for text in ax.texts]
+        for i, box in enumerate(marks):
+            assert not any(box.overlaps(other) for other in marks[i + 1 :])
     for text in canvas.texts:
         assert text.get_window_extent(renderer).x1 <= whole.x1
 

@@ -49,13 +49,13 @@ def details(outcome: Outcome) -> list[Any]:
     figure, made = outcome.figure, outcome.made
     out: list[Any] = [f"({figure.key}) {figure.title}", *(f"  - {words}" for words in made.words)]
     for title, frame in made.grids.items():
-        grid = rich.table.Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False)
+        grid = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         head, *rows = _cells(frame)
         for i, words in enumerate(head):
             grid.add_column(words, justify="left" if i == 0 else "right", no_wrap=True)
         for row in rows:
             grid.add_row(*row)
-        out.append(grid)
+        out += ["", f"{title}:", grid]
     return out
 
 

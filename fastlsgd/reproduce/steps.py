@@ -12,10 +12,10 @@ import numpy as np
 from ..experiments.comparison import need_pandas, one_blas_thread
 from ..experiments.lab import MINI_BATCH, ONE_SHOT, Method
 from ..plots import FONT, GREY, looks
-from ..report import sig
+from ..report import short_name, sig
 from . import drawing
 from .figure import Figure, Made, Request
-from .real import Bench, RealData, large, load, local
+from .real import Bench, RealData, large, load, local, period_of
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WORKERS = 8
 # Steps are the safe one times powers of two: from a quarter of it (a batch b: sqrt(b) times that) to the first beyond
-# the stability limit. That is the limit of one worker's second moment: with logistic loss runs stay finite beyond it.
+# the method's stability limit, that of a second moment: with logistic loss runs stay finite beyond it.
 LOWEST = 0.25
 # A step serves if the excess is at most so many times the best that any method reaches at any step.
 SERVES = 2.0
@@ -57,7 +57,7 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     """Return one row a method and step."""
     bench = Bench(data, request, "f: runs")
     named = methods(data)
-    limits = {name: data.limit(method.batch_size) for name, method in named.items()}
+    limits = {name: data.limit(_rows_a_step(method)) for name, method in named.items()}
     runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name].batch_size)]
     bench.replicate((named[name], x) for name, x in runs)
     expected = bench.predicted([(named[name], x) for name, x in runs], "f: predictions")
@@ -68,6 +68,11 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
         extra = {"safe_step": bench.safe, "limit": limits[name], "diverged": diverged}
         rows.append(row | {"method": name} | extra)
     return need_pandas().DataFrame(rows)
+
+
+def _rows_a_step(method: Method) -> int:
+    """Rows whose mean gradient an iterate steps along: with averaging at every step those of all workers."""
+    return method.batch_size * (method.n_workers if period_of(method) == 1 else 1)
 
 
 def _multiples(safe: float, limit: float, batch_size: int) -> Iterator[float]:
@@ -225,9 +230,11 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
         entries.append((words_, shown | {"markersize": 4, "linewidth": 1.1}))
     ax.set_xlim(table.eta.min() / 1.3, table.eta.max() * 1.3)
     drawing.decades(ax, "x")
-    _mark(ax, float(table.safe_step.iloc[0]), "safe step")
-    for batch, rows in table.groupby("batch_size"):
-        _mark(ax, float(rows.limit.iloc[0]), "stability limit" if batch == 1 else f"limit of batch {batch}")
+    marks = {"safe step": float(table.safe_step.iloc[0])}
+    for limit, rows in table.groupby("limit"):
+        several = rows.method.nunique() > 1
+        marks[f"stability limit {'of one worker' if several else 'of ' + short_name(rows.method.iloc[0])}"] = limit
+    _mark(ax, marks)
     drawing.legend(figure, entries, 0.9)
     note = (
         f"Marks: mean of {int(table.replicates.max())} runs, 95% interval. Lines: predicted before the runs, up to "
@@ -236,13 +243,17 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
     figure.text(0.06, 0.865, note, ha="left", va="top", fontsize=FONT, color="#444444")
 
 
-def _mark(ax: Axes, eta: float, name: str) -> None:
-    """Mark a step by a line with its name above the panel."""
-    ax.axvline(eta, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
-    ax.annotate(
-        f"{name} {sig(eta)}", (eta, 1.0), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
-        ha="center", va="bottom", fontsize=FONT, color="#444444", annotation_clip=False,
-    )  # fmt: skip
+def _mark(ax: Axes, marks: dict[str, float]) -> None:
+    """Mark steps by lines with their names above the panel, at two heights in turn so that neighbours do not meet."""
+    low, high = ax.get_xlim()
+    for i, (name, eta) in enumerate(sorted(marks.items(), key=lambda item: item[1])):
+        place = math.log(eta / low) / math.log(high / low)
+        side = "left" if place < 0.1 else "right" if place > 0.8 else "center"
+        ax.axvline(eta, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
+        ax.annotate(
+            f"{name}: {sig(eta)}", (eta, 1.0), (0, 4 + 10 * (i % 2)), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha=side, va="bottom", fontsize=FONT, color="#444444", annotation_clip=False,
+        )  # fmt: skip
 
 
 FIGURE = Figure(
