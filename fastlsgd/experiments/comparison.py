@@ -177,7 +177,8 @@ def compare(
     Every stochastic method takes n_passes * n_samples gradients in all (Richardson twice as many) and is judged by
     the excess objective of its average w_bar over the replicates seed, seed + 1, ... Its own step is the best of
     a factor-2 grid around the common step by mean excess on tuning seeds that are not reported (``tuning.Ladder``
-    says how the grid grows). The grid never goes beyond ``Problem.step_bound``.
+    says how the grid grows). The grid never goes beyond ``Problem.step_bound`` of the rows
+    whose mean gradient a step follows: with averaging at every step those of all workers.
 
     Seconds are those of one run per method and step with n_threads threads and nothing beside it. All other runs
     go in parallel, one thread each, which changes no bit.

@@ -15,7 +15,7 @@ from ..plots import FONT, GREY, looks
 from ..report import short_name, sig
 from . import drawing
 from .figure import Figure, Made, Request
-from .real import Bench, RealData, large, load, local, period_of
+from .real import Bench, RealData, large, load, local
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -57,8 +57,8 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     """Return one row a method and step."""
     bench = Bench(data, request, "f: runs")
     named = methods(data)
-    limits = {name: data.limit(_rows_a_step(method)) for name, method in named.items()}
-    runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name].batch_size)]
+    limits = {name: data.limit(method.rows_a_step) for name, method in named.items()}
+    runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name])]
     bench.replicate((named[name], x) for name, x in runs)
     expected = bench.predicted([(named[name], x) for name, x in runs], "f: predictions")
     rows = []
@@ -70,13 +70,8 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     return need_pandas().DataFrame(rows)
 
 
-def _rows_a_step(method: Method) -> int:
-    """Rows whose mean gradient an iterate steps along: with averaging at every step those of all workers."""
-    return method.batch_size * (method.n_workers if period_of(method) == 1 else 1)
-
-
-def _multiples(safe: float, limit: float, batch_size: int) -> Iterator[float]:
-    exponent = round(math.log2(LOWEST * math.sqrt(batch_size)))
+def _multiples(safe: float, limit: float, method: Method) -> Iterator[float]:
+    exponent = round(math.log2(LOWEST * math.sqrt(method.batch_size)))
     while True:
         yield 2.0**exponent
         if 2.0**exponent * safe > limit:
