@@ -533,7 +533,8 @@ def reproduce(
         bool, typer.Option("--quick", help="Small data and 20 replicates: under a minute on two cores.")
     ] = False,
     figure: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Only this figure; may be given again.")
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Only this figure (--list names them); may be given again."),
     ] = None,
     names: Annotated[bool, typer.Option("--list", help="Only list the figures.")] = False,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write into.")] = Path(

@@ -198,6 +198,8 @@ def test_a_figure_is_one_object_and_needs_no_data(monkeypatch, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert len(pd.read_csv(tmp_path / "out" / "x-namex.csv")) == 100
     assert "claim x." in result.stdout and "Another." in result.stdout
+    result = run("--output", tmp_path / "one", "--data", "wine")
+    assert result.exit_code == 2 and "none of the figures asked for is on real data" in result.stderr
     result = run("--output", tmp_path / "one", "--figure", "y")
     assert sorted(path.name for path in (tmp_path / "one").glob("*.png")) == ["y-namey.png"]
 

@@ -89,7 +89,7 @@ def run(
     Raises
     ------
     ValueError
-        A data set that does not fit; a folder that cannot be written.
+        A data set that does not fit or is not needed; a folder that cannot be written.
     DatasetNotInstalled
         The message has the command that gets it.
     ImportError
@@ -100,6 +100,9 @@ def run(
     name = data or real.default_data(quick)
     if any(figure.needs_data for figure in figures):
         real.check(name)
+    elif data is not None:
+        users = ", ".join(figure.key for figure in FIGURES if figure.needs_data)
+        raise ValueError(f"--data {data}: none of the figures asked for is on real data; these are: {users}")
     _check_folder(folder)
     return _run(figures, Request(quick, name, seed, n_threads, progress), folder)
 
