@@ -19,7 +19,7 @@ A map of the package, in the order to read it:
     theory       what is known before a run    baselines    what local SGD must be compared with
     experiments  methods x steps x replicates  datasets     real data from package registries
     estimators   for scikit-learn's users      report, verdict, plots, cli   what people look at
-    benchmarks   limits, ratios promised
+    benchmarks   limits, ratios promised       reproduce    the figures of fastlsgd reproduce
 """
 
 from . import ctrl_c as _ctrl_c  # noqa: F401, I001  - first: it looks after the imports below

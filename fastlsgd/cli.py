@@ -1,4 +1,4 @@
-"""The command line: ``fastlsgd tradeoff``, ``fastlsgd bench``, ``fastlsgd data``, ``fastlsgd info``.
+"""The command line: ``fastlsgd tradeoff``, ``reproduce``, ``bench``, ``data``, ``info``.
 
 What a user got wrong is one line on stderr and exit code 2; ``--debug`` (or FASTLSGD_DEBUG=1) shows the
 traceback. Ctrl-C ends with 130.
@@ -63,6 +63,11 @@ BENCH_EXAMPLES = (
     "fastlsgd bench",
     "fastlsgd bench --quick stream period",
     "fastlsgd bench dense batch --rounds 9 --json speeds.json",
+)
+REPRODUCE_EXAMPLES = (
+    "fastlsgd reproduce --quick",
+    "fastlsgd reproduce --figure e --figure f --output figures",
+    "fastlsgd reproduce --figure e --data diamonds",
 )
 EXTRAS = {
     "cli": ("typer", "rich", "pandas", "pyarrow"),
@@ -520,6 +525,76 @@ def _report_interrupt(interrupt: KeyboardInterrupt, watch: _Watch, prefix: Path 
         _write_table(partial, prefix, watch)
 
 
+# ---- fastlsgd reproduce ----
+
+
+def reproduce(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small data and 20 replicates: under a minute on two cores.")
+    ] = False,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Only this figure (--list names them); may be given again."),
+    ] = None,
+    names: Annotated[bool, typer.Option("--list", help="Only list the figures.")] = False,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write into.")] = Path(
+        "fastlsgd-reproduce"
+    ),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Data set of figures on real data; default: flights13_late, with --quick breast_cancer.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first replicate.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Changes the seconds and nothing else; default: all cores.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Make the figures that show what local SGD does: tables with intervals, pictures, and what they say in words.
+
+    Writes for each figure a picture (png) and its numbers (csv, parquet), and one page, reproduce.md.
+    """
+    from . import reproduce as figures
+
+    chosen = figures.select(figure or ())
+    console = _stdout()
+    if names:
+        for one in chosen:
+            console.print(f"{one.key}  {one.title}", markup=False, soft_wrap=True)
+        return
+    watch = _Watch(quiet=False)
+    _interrupt.say = watch.say
+    done: list[Any] = []
+    try:
+        with watch, _plain_warnings(watch.console):
+            made = figures.run(
+                chosen, quick=quick, out=output, data=data, seed=seed, n_threads=threads, progress=watch.progress
+            )
+            for outcome in made:
+                done.append(outcome)
+                watch.note(f"wrote {', '.join(map(str, outcome.files))} ({outcome.seconds:.1f} s)")
+                _interrupt.check()
+        _interrupt.check()
+    except KeyboardInterrupt:
+        _interrupt.told = True
+        kept = f"what is finished is in {output}" if done else "nothing was written"
+        watch.console.print(
+            f"fastlsgd: interrupted after {len(done)} of {len(chosen)} figures; {kept}", markup=False, soft_wrap=True
+        )
+    for outcome in done:
+        for part in figures.report.details(outcome):
+            console.print(part, markup=False)
+        console.print()
+    if done:
+        console.print(figures.report.table(done))
+        console.print(f"The page with all pictures: {output / figures.running.PAGE}", markup=False, soft_wrap=True)
+    if len(done) < len(chosen):
+        raise typer.Exit(130)
+
+
 # ---- fastlsgd bench ----
 
 
@@ -714,6 +789,7 @@ def _build() -> Any:
             typer.echo(context.get_help())
 
     built.command(help=TRADEOFF, epilog="Examples:\n\n" + "\n\n".join(EXAMPLES))(tradeoff)
+    built.command(epilog="Examples:\n\n" + "\n\n".join(REPRODUCE_EXAMPLES))(reproduce)
     built.command(epilog="Examples:\n\n" + "\n\n".join(BENCH_EXAMPLES))(bench)
     built.command(epilog="Examples:\n\nfastlsgd data\n\nfastlsgd data diamonds")(data)
     built.command(epilog="Example:\n\nfastlsgd info")(info)

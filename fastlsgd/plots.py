@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,10 +134,22 @@ def save_tradeoff(comparison: Any, path: str | os.PathLike[str]) -> None:
     OSError
         The file cannot be written.
     """
-    figure_class = _matplotlib("figure").Figure
+    save(lambda figure: tradeoff(comparison, axes=_two_panels(figure, comparison)), path, SIZE_IN)
+
+
+def save(draw: Callable[[Figure], object], path: str | os.PathLike[str], size_in: tuple[float, float]) -> None:
+    """Write what ``draw`` puts into an empty figure as a PNG; the file appears whole or not at all.
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    OSError
+        The file cannot be written.
+    """
     # Not a figure of pyplot: no window system is asked, and nothing stays open.
-    figure = figure_class(figsize=SIZE_IN, dpi=DPI)
-    tradeoff(comparison, axes=_two_panels(figure, comparison))
+    figure = _matplotlib("figure").Figure(figsize=size_in, dpi=DPI)
+    draw(figure)
     part = f"{os.fspath(path)}.part"
     try:
         figure.savefig(part, dpi=DPI, format="png")

@@ -234,6 +234,7 @@ def test_compare_curves_end_where_the_first_replicate_ends(comparison):
 
 def test_compare_own_steps_are_the_best_on_the_tuning_seeds(comparison):
     tuning, bound = comparison.facts["tuning"], comparison.facts["step_bound"]
+    n_workers = comparison.facts["n_workers"]
     assert set(tuning) == set(METHODS) - {"L-BFGS"}
     for method, scores in tuning.items():
         scores, own = dict(scores), comparison.row(method).eta
@@ -244,12 +245,15 @@ def test_compare_own_steps_are_the_best_on_the_tuning_seeds(comparison):
             assert scores[own] == min(scores.values()) and set(scores) <= set(dict(tuning["one-shot"]))
             continue
         # Nowhere at the edge of its grid, unless the next step is beyond the bound.
-        batch = {"large mini-batch, rounds of period 16": 16, "large mini-batch, rounds of period 256": 256}
+        # Where all average at every step, a step follows the rows of all workers.
+        rows = {"mini-batch averaging": n_workers, "large mini-batch, rounds of period 16": 16 * n_workers}
+        rows["large mini-batch, rounds of period 256"] = 256 * n_workers
         largest = 2 * max(scores) * (2 if method == "one-shot, Richardson" else 1)
         assert own > min(scores)
-        assert own < max(scores) or largest > bound * batch.get(method, 1)
+        assert own < max(scores) or largest > bound * rows.get(method, 1)
     if comparison.facts["loss"] == "squared":
-        assert all(eta <= bound for method in METHODS[:6] for eta, _ in tuning[method])
+        assert all(eta <= bound for method in METHODS[1:6] for eta, _ in tuning[method])
+        assert bound < max(eta for eta, _ in tuning["mini-batch averaging"]) <= n_workers * bound
 
 
 def test_compare_newton_and_lbfgs_reach_the_optimum(comparison):

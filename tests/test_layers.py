@@ -40,6 +40,7 @@ ABOVE = {
     "theory",
     "baselines",
     "experiments",
+    "reproduce",
     "estimators",
     "verdict",
     "report",
@@ -53,6 +54,7 @@ ALLOWED["estimators"] = ALLOWED["experiments"]
 ALLOWED["benchmarks"] = ALLOWED["baselines"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
 ALLOWED["verdict"] = ALLOWED["plots"] = ALLOWED["report"] | {"report"}
+ALLOWED["reproduce"] = ALLOWED["plots"] | {"plots", "datasets"}
 ALLOWED["cli_schedules"] = {"schedules"}
 ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
 
@@ -65,19 +67,22 @@ def rooms():
             yield pytest.param(path, parts[0], id="/".join(parts))
 
 
-def imported(path):
-    """The rooms that a file imports; type-checking blocks do not count."""
+def executed(path):
+    """The nodes of a file's syntax tree but for those of type-checking blocks."""
     tree = ast.parse(path.read_text())
-    level_of_package = len(path.relative_to(PACKAGE).parts)
     skipped = {
         id(inner)
         for node in ast.walk(tree)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         for inner in ast.walk(node)
     }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    return [node for node in ast.walk(tree) if id(node) not in skipped]
+
+
+def imported(path):
+    """The rooms that a file imports; type-checking blocks do not count."""
+    level_of_package = len(path.relative_to(PACKAGE).parts)
+    for node in executed(path):
         if isinstance(node, ast.ImportFrom):
             module = node.module or ""
             if node.level == level_of_package:
@@ -106,7 +111,7 @@ def test_a_room_imports_only_what_is_below_it(path, room):
 def test_a_library_is_imported_in_its_room_only(library, only_in):
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in executed(path):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]

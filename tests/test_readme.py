@@ -60,6 +60,20 @@ def test_the_picture_is_there():
         assert (ROOT / name).stat().st_size > 10_000
 
 
+def test_what_is_cited_is_in_the_bibliography_which_says_how_far_it_was_read():
+    bibliography = (ROOT / "docs" / "bibliography.md").read_text()
+    citation = (ROOT / "CITATION.cff").read_text()
+    titles = re.findall(r'^    title: "(.*)"$', citation, re.MULTILINE)
+    assert len(titles) > 10
+    assert len(re.findall(r'^    notes: ".*(abstract read|recalled)"$', citation, re.MULTILINE)) == len(titles)
+    for title in titles:
+        assert title.lower() in bibliography.lower(), title
+    rows = [line.split(" | ") for line in bibliography.splitlines() if line.startswith("| ")]
+    for source, read, *_ in rows:
+        if source not in ("| source", "|---|---|---|"):
+            assert re.match(r"abstract|recalled|code", read), source
+
+
 def modules():
     for info in pkgutil.walk_packages(fastlsgd.__path__, "fastlsgd."):
         if not info.name.endswith("_kernels"):

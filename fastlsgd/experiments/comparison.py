@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,9 @@ from .. import baselines, theory
 from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
-from .lab import NEWTON, Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
+from .lab import Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
 from .metrics import TestPart, mean_interval, ratio_interval
-from .tuning import Grid, Ladder
+from .tuning import tune
 
 if TYPE_CHECKING:
     import pandas
@@ -177,7 +177,8 @@ def compare(
     Every stochastic method takes n_passes * n_samples gradients in all (Richardson twice as many) and is judged by
     the excess objective of its average w_bar over the replicates seed, seed + 1, ... Its own step is the best of
     a factor-2 grid around the common step by mean excess on tuning seeds that are not reported (``tuning.Ladder``
-    says how the grid grows). The grid never goes beyond ``Problem.step_bound``.
+    says how the grid grows). The grid never goes beyond ``Problem.step_bound`` of the rows
+    whose mean gradient a step follows: with averaging at every step those of all workers.
 
     Seconds are those of one run per method and step with n_threads threads and nothing beside it. All other runs
     go in parallel, one thread each, which changes no bit.
@@ -228,7 +229,7 @@ def compare(
         raise ValueError(f"n_passes must be a positive number, got {n_passes!r}")
     n_steps = max(1, int(n_passes * problem.n_samples // n_workers))
     tested = None if test is None else TestPart(problem, *test)
-    with _one_blas_thread(problem.n_params):
+    with one_blas_thread(problem.n_params):
         constants = theory.estimate(problem)
         step = common_step(problem, step_size)
         lab = Lab(problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress)
@@ -236,7 +237,7 @@ def compare(
         seeds = [seed + r for r in range(replicates)]
         with warnings.catch_warnings():  # a grid that goes up to the bound is meant to
             warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
-            own, tuning = _tune(lab, methods, seeds, grid)
+            own, tuning = _own_steps(lab, methods, seeds, grid)
             reported = [_Reported(m, s, x) for m in methods for s, x in (("common", 1.0), ("own", own[m.name]))]
             lab.expected = lab.done + len(lab.runs_left(_keys(reported, seeds)))
             ledgers = {row.at: lab.measure(*row.at) for row in reported}
@@ -328,48 +329,17 @@ _Curves = dict[tuple[Method, float], tuple[tuple[int, float], ...]]
 _Tuning = dict[str, tuple[tuple[float, float], ...]]
 
 
-def _tune(
+def _own_steps(
     lab: Lab, methods: Sequence[Method], seeds: Sequence[int], grid: Sequence[float] | None
 ) -> tuple[dict[str, float], _Tuning]:
     """Return each method's own multiple of the common step, and the scores it was chosen by."""
     offset = lab.seed + max(TUNING_OFFSET, len(seeds))
-    tuning_seeds = range(offset, offset + TUNING_SEEDS)
-    tuned = dict.fromkeys([*methods, *(m.base for m in methods if m.base is not None)])
-    ladders = {m: _ladder(lab, m, tuning_seeds, grid) for m in tuned if m.name != NEWTON}
-    lab.expected = len(ladders) * (6 + 2 * len(seeds))
-    _climb(lab, ladders)
-    newton = {m: _among_tried(tuning_seeds, ladders[m.base]) for m in methods if m.name == NEWTON and m.base}
-    # Where a Newton step is exact, what remains is rounding, and no reason for a step of its own.
-    _climb(lab, newton, least=10 * lab.rounding)
-    ladders |= newton
+    lab.expected = len(methods) * (6 + 2 * len(seeds))
+    ladders = tune(lab, methods, range(offset, offset + TUNING_SEEDS), grid)
     own = {m.name: ladder.multiple(ladder.best) for m, ladder in ladders.items()}
     eta = first_eta(lab.step)
     tuning = {m.name: tuple((eta * x, score) for x, score in ladder.mean_scores()) for m, ladder in ladders.items()}
     return own, tuning
-
-
-def _climb(lab: Lab, ladders: Mapping[Method, Ladder], least: float = 0.0) -> None:
-    """Score what ladders want, side by side, until they want nothing; excesses below ``least`` count as that."""
-    while asked := [(m, j, seed) for m, ladder in ladders.items() for j, seed in ladder.wanted()]:
-        keys = [(m, ladders[m].multiple(j), seed) for m, j, seed in asked]
-        lab.answer(keys)
-        for (m, j, seed), key in zip(asked, keys, strict=True):
-            ladders[m].tell(j, seed, max(lab.excess[key], least))
-
-
-def _among_tried(seeds: Sequence[int], base: Ladder) -> Grid:
-    """A Newton step costs a Hessian: choose among the steps its base was run with, preferably the base's own."""
-    tried = base.mean_scores()
-    finite = [multiple for multiple, score in tried if math.isfinite(score)]
-    return Grid(seeds, finite or [multiple for multiple, _ in tried], preferred=base.multiple(base.best))
-
-
-def _ladder(lab: Lab, method: Method, seeds: Sequence[int], grid: Sequence[float] | None) -> Ladder:
-    if grid is not None:
-        return Grid(seeds, grid)
-    # A batch b times as large bears a step up to b times as large, and where noise rules it is the best: start there.
-    start = round(math.log2(method.batch_size))
-    return Ladder(seeds, lambda multiple: lab.allowed(method, multiple), start)
 
 
 def _rows(
@@ -442,7 +412,8 @@ def _lbfgs_row(lab: Lab, by: baselines.BaselineResult, reference: Sequence[float
     )
 
 
-def _one_blas_thread(n_params: int) -> contextlib.AbstractContextManager[Any]:
+def one_blas_thread(n_params: int) -> contextlib.AbstractContextManager[Any]:
+    """Hold BLAS to one thread where a second one costs more than it brings."""
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, user_api="blas") if n_params <= ONE_BLAS_THREAD else contextlib.nullcontext()

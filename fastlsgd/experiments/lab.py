@@ -50,6 +50,12 @@ class Method:
     batch_size: int = 1
     base: Method | None = None
 
+    @property
+    def rows_a_step(self) -> int:
+        """Rows whose mean gradient the iterates follow: with averaging at every step those of all workers."""
+        together = self.schedule in (MiniBatch(), FixedPeriod(1))
+        return self.batch_size * (self.n_workers if together else 1)
+
     def options(self) -> dict[str, Any]:
         """Return what ``local_sgd`` is called with, but for step size and seed."""
         names = ("n_workers", "n_steps", "schedule", "batch_size")
@@ -229,7 +235,7 @@ class Lab:
     def allowed(self, method: Method, multiple: float) -> bool:
         """Return whether no run of the method at this multiple is beyond ``Problem.step_bound``."""
         largest = max(at for _, at in method.runs(multiple))
-        return first_eta(self.step) * largest <= self.problem.step_bound(method.batch_size)
+        return first_eta(self.step) * largest <= self.problem.step_bound(method.rows_a_step)
 
     def runs_left(self, keys: Iterable[Key]) -> list[Key]:
         """Return the runs of ``local_sgd`` still to be made for the answers to keys, each once."""

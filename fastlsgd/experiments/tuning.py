@@ -1,12 +1,14 @@
 """Choose step sizes: a factor-2 ladder that grows until the best rung is bracketed, or a grid that is given.
 
-Both are asked what they want scored next and told the scores, so that many can be climbed side by side.
+Both are asked what they want scored next and told the scores, so that many can be climbed side by side: `tune`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from .lab import NEWTON, Lab, Method
 
 
 class Ladder:
@@ -123,3 +125,56 @@ class Grid(Ladder):
 
     def _close(self) -> list[int]:
         return list(self.scores)
+
+
+def tune(
+    lab: Lab, methods: Sequence[Method], seeds: Sequence[int], grid: Sequence[float] | None = None
+) -> dict[Method, Ladder]:
+    """Score the steps of all methods on the tuning seeds, side by side, until each has chosen its own.
+
+    Parameters
+    ----------
+    lab : Lab
+        Whose runs they are; it remembers them.
+    methods : sequence of Method
+    seeds : sequence of int
+        Not those that are reported.
+    grid : sequence of float or None
+        Multiples of the common step to choose from, instead of the growing ladder.
+
+    Returns
+    -------
+    dict of Ladder
+        By method, the bases of methods included; ``ladder.multiple(ladder.best)`` is a method's own step.
+    """
+    tuned = dict.fromkeys([*methods, *(m.base for m in methods if m.base is not None)])
+    ladders = {m: _ladder(lab, m, seeds, grid) for m in tuned if m.name != NEWTON}
+    _climb(lab, ladders)
+    newton = {m: _among_tried(seeds, ladders[m.base]) for m in methods if m.name == NEWTON and m.base}
+    # Where a Newton step is exact, what remains is rounding, and no reason for a step of its own.
+    _climb(lab, newton, least=10 * lab.rounding)
+    return ladders | newton
+
+
+def _climb(lab: Lab, ladders: Mapping[Method, Ladder], least: float = 0.0) -> None:
+    """Score what ladders want, side by side, until they want nothing; excesses below ``least`` count as that."""
+    while asked := [(m, j, seed) for m, ladder in ladders.items() for j, seed in ladder.wanted()]:
+        keys = [(m, ladders[m].multiple(j), seed) for m, j, seed in asked]
+        lab.answer(keys)
+        for (m, j, seed), key in zip(asked, keys, strict=True):
+            ladders[m].tell(j, seed, max(lab.excess[key], least))
+
+
+def _among_tried(seeds: Sequence[int], base: Ladder) -> Grid:
+    """A Newton step costs a Hessian: choose among the steps its base was run with, preferably the base's own."""
+    tried = base.mean_scores()
+    finite = [multiple for multiple, score in tried if math.isfinite(score)]
+    return Grid(seeds, finite or [multiple for multiple, _ in tried], preferred=base.multiple(base.best))
+
+
+def _ladder(lab: Lab, method: Method, seeds: Sequence[int], grid: Sequence[float] | None) -> Ladder:
+    if grid is not None:
+        return Grid(seeds, grid)
+    # A batch b times as large bears a step up to b times as large, and where noise rules it is the best: start there.
+    start = round(math.log2(method.batch_size))
+    return Ladder(seeds, lambda multiple: lab.allowed(method, multiple), start)

@@ -1,0 +1,16 @@
+"""Reproduce: the figures that show what local SGD does, as pictures, tables and sentences.
+
+What ``fastlsgd reproduce`` runs. Each figure is one file here with the same protocol: a ``FIGURE`` whose ``make``
+takes a ``Request`` and returns a ``Made`` (table, picture, words). To add one, write its file and name it in
+``running.FIGURES``.
+
+    figure    Figure, Request, Made: the protocol     running   FIGURES, select, run: made, written, in order
+    periods   (e) error against period                steps     (f) error against step size
+    real      real data, runs and predictions on it   drawing   what the pictures have in common
+    report    what was made, for people
+"""
+
+from .figure import Figure, Made, Request
+from .running import FIGURES, Outcome, run, select
+
+__all__ = ["FIGURES", "Figure", "Made", "Outcome", "Request", "run", "select"]

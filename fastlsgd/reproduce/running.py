@@ -1,0 +1,157 @@
+"""Make figures one after another; each one's table and picture are written as soon as it is whole."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import plots
+from . import periods, real, report, steps
+from .figure import Figure, Made, Progress, Request, silent
+
+# Every figure there is, in the order it is made and shown.
+FIGURES: tuple[Figure, ...] = (periods.FIGURE, steps.FIGURE)
+PAGE = "reproduce.md"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A figure that is made and written.
+
+    Attributes
+    ----------
+    figure : Figure
+    made : Made
+    seconds : float
+        Of making it; without writing.
+    files : tuple of Path
+        Table as csv and parquet, picture as png.
+    """
+
+    figure: Figure
+    made: Made
+    seconds: float
+    files: tuple[Path, ...]
+
+
+def select(keys: Sequence[str]) -> list[Figure]:
+    """Return the figures with these keys, in their own order; all of them for no keys.
+
+    Raises
+    ------
+    ValueError
+        There is no such figure; the message lists them.
+
+    Examples
+    --------
+    >>> [figure.name for figure in select(["f", "e"])]
+    ['periods', 'steps']
+    """
+    known = {figure.key: figure for figure in FIGURES}
+    for key in keys:
+        if key not in known:
+            names = "; ".join(f"{figure.key}: {figure.title}" for figure in FIGURES)
+            raise ValueError(f"--figure must be one of {', '.join(known)}, got {key!r} ({names})")
+    return [figure for figure in FIGURES if not keys or figure.key in keys]
+
+
+def run(
+    figures: Sequence[Figure],
+    *,
+    quick: bool = False,
+    out: str | os.PathLike[str] = "fastlsgd-reproduce",
+    data: str | None = None,
+    seed: int = 0,
+    n_threads: int | None = None,
+    progress: Progress = silent,
+) -> Iterator[Outcome]:
+    """Make figures and write them into a folder; an iterator over what is finished.
+
+    What can be known to fail is refused before anything runs. Beside the files of the figures stands a page,
+    ``reproduce.md``, with their pictures and words.
+
+    Parameters
+    ----------
+    figures : sequence of Figure
+    quick : bool
+    out : path
+        A folder; made if it is not there. Files of the same names are overwritten, each whole or not at all.
+    data : str or None
+        The known data set of the figures that need one; None is flights13_late, or breast_cancer if quick.
+    seed : int
+    n_threads : int or None
+    progress : function of (done, total, label)
+
+    Raises
+    ------
+    ValueError
+        A data set that does not fit or is not needed; a folder that cannot be written.
+    DatasetNotInstalled
+        The message has the command that gets it.
+    ImportError
+        pandas, pyarrow or matplotlib is not installed; the message has the command.
+    """
+    folder = Path(out)
+    _check_extras()
+    name = data or real.default_data(quick)
+    if any(figure.needs_data for figure in figures):
+        real.check(name)
+    elif data is not None:
+        users = ", ".join(figure.key for figure in FIGURES if figure.needs_data)
+        raise ValueError(f"--data {data}: none of the figures asked for is on real data; these are: {users}")
+    _check_folder(folder)
+    return _run(figures, Request(quick, name, seed, n_threads, progress), folder)
+
+
+def _run(figures: Sequence[Figure], request: Request, folder: Path) -> Iterator[Outcome]:
+    done: list[Outcome] = []
+    for figure in figures:
+        started = time.perf_counter()
+        made = figure.make(request)
+        seconds = time.perf_counter() - started
+        files = _write(folder / figure.stem, made)
+        done.append(Outcome(figure, made, seconds, files))
+        _whole_file(folder / PAGE, lambda path: path.write_text(report.page(done, request)))
+        yield done[-1]
+
+
+def _write(stem: Path, made: Made) -> tuple[Path, ...]:
+    csv, parquet, png = (stem.with_name(stem.name + ending) for ending in (".csv", ".parquet", ".png"))
+    _whole_file(csv, lambda path: made.table.to_csv(path, index=False))
+    _whole_file(parquet, lambda path: made.table.to_parquet(path, index=False))
+    plots.save(made.draw, png, made.size_in)
+    return csv, parquet, png
+
+
+def _whole_file(path: Path, write: Callable[[Path], object]) -> None:
+    part = Path(f"{path}.part")
+    try:
+        write(part)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _check_extras() -> None:
+    lacking = [name for name in ("pandas", "pyarrow", "matplotlib") if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise ImportError(f'tables and pictures need {" and ".join(lacking)}; run: pip install "fastlsgd[cli,plot]"')
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--output must be a folder, got the file {folder}")
+    if not folder.absolute().parent.is_dir():
+        raise ValueError(f"--output: there is no folder {folder.absolute().parent}; make it first")
+    try:
+        folder.mkdir(exist_ok=True)
+        part = folder / f"{PAGE}.part"
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise ValueError(f"--output: {folder} cannot be written ({error.strerror}); give another folder") from None
