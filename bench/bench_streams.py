@@ -73,9 +73,8 @@ def bench_steps(timed, small, kind, d, n_threads):
     stream = fl.QuadraticStream(1 / np.arange(1, d + 1)) if kind == "quadratic" else fl.GaussianStream(d, target=kind)
     problem = fl.Problem(stream, loss="logistic" if kind == "logistic" else "squared")
     n_steps = 200 if small else 400_000 // d
-    run = {
-        "n_workers": 8, "n_steps": n_steps, "schedule": fl.OneShot(), "step_size": fl.Constant(problem.safe_step() / 2)
-    }  # fmt: skip
+    step = fl.Constant(problem.safe_step() / 2)
+    run = {"n_workers": 8, "n_steps": n_steps, "schedule": fl.OneShot(), "step_size": step}
     bits = {fl.local_sgd(problem, n_threads=n, record=0, **run).w_bar.tobytes() for n in (1, n_threads)}
     assert len(bits) == 1
     timed(

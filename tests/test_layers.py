@@ -54,7 +54,7 @@ ALLOWED["estimators"] = ALLOWED["experiments"]
 ALLOWED["benchmarks"] = ALLOWED["baselines"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
 ALLOWED["verdict"] = ALLOWED["plots"] = ALLOWED["report"] | {"report"}
-ALLOWED["reproduce"] = ALLOWED["plots"] | {"plots", "datasets"}
+ALLOWED["reproduce"] = ALLOWED["plots"] | {"plots", "datasets", "streams", "stream_problem"}
 ALLOWED["cli_schedules"] = {"schedules"}
 ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
 

@@ -5,7 +5,10 @@ takes a ``Request`` and returns a ``Made`` (table, picture, words). To add one, 
 ``running.FIGURES``.
 
     figure    Figure, Request, Made: the protocol     running   FIGURES, select, run: made, written, in order
+    families  (a) three families of schedules         floor     (b) one-shot averaging's floor
+    factor    (c) fewer averagings at equal error     slopes    (d) slopes of last iterate and average
     periods   (e) error against period                steps     (f) error against step size
+    simulated problems whose truth is known: (a) to (d)
     real      real data, runs and predictions on it   drawing   what the pictures have in common
     report    what was made, for people
 """

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import plots
-from . import periods, real, report, steps
+from . import factor, families, floor, periods, real, report, slopes, steps
 from .figure import Figure, Made, Progress, Request, silent
 
 # Every figure there is, in the order it is made and shown.
-FIGURES: tuple[Figure, ...] = (periods.FIGURE, steps.FIGURE)
+FIGURES: tuple[Figure, ...] = (
+    families.FIGURE, floor.FIGURE, factor.FIGURE, slopes.FIGURE, periods.FIGURE, steps.FIGURE,
+)  # fmt: skip
 PAGE = "reproduce.md"
 
 
