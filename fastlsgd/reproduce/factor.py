@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import pandas
 
+# Gradients T of all workers, and workers P.
+GRID = ((10_000, 100_000, 1_000_000), (4, 16, 64))
+QUICK_GRID = ((10_000, 100_000), (4, 16))
 # Equal error: an excess at most so much above that of averaging after every step.
 EPSILON = 0.1
 # Steps are STEP / sqrt(n): at the shortest run a fifth of the stability limit of the problem.
@@ -34,9 +37,7 @@ PREDICTED_ROWS = 2_000
 
 def make(request: Request) -> Made:
     """Search, for each T and P, the longest period at equal error; beside it predictions and rules."""
-    gradients = (10_000, 100_000) if request.quick else (10_000, 100_000, 1_000_000)
-    workers = (4, 16) if request.quick else (4, 16, 64)
-    cells = list(itertools.product(gradients, workers))
+    cells = list(itertools.product(*(QUICK_GRID if request.quick else GRID)))
     around = simulated.logistic()
     few = theory.Expansion(around.problem, PREDICTED_ROWS)
     constants = theory.estimate(around.problem)
@@ -160,7 +161,7 @@ def grids(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
 def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
     """Draw the factors against sqrt(T)/P^(3/2), and the error ratios of the rules."""
     left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.065, right=0.985, top=0.77, bottom=0.115, wspace=0.2)
+    figure.subplots_adjust(left=0.065, right=0.985, top=0.82, bottom=0.115, wspace=0.2)
     drawing.head(
         figure,
         "(c) How many times fewer averagings, against averaging after every single step",
@@ -169,12 +170,12 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
     )
     drawing.frame(left, "longest period at equal error", "sqrt(T) / P^1.5", "averagings of every step over these")
     x = np.sort(table.sqrt_t_over_p.to_numpy())
-    for name, style in (("mu", "-"), ("mu_eff", "--")):
+    for name, style, side, shift in (("mu", "-", "bottom", 3), ("mu_eff", "--", "top", -8)):
         scale = float((table[f"{name}_formula"] / table.sqrt_t_over_p).iloc[0])
         drawing.line(left, x, scale * x, "#888888", style)
         left.annotate(
-            f"{name} rule", (x[-1], scale * x[-1]), (-6, -2), textcoords="offset points", fontsize=FONT, ha="right",
-            va="bottom", color="#666666",
+            f"{name} rule", (x[-1], scale * x[-1]), (-6, shift), textcoords="offset points", fontsize=FONT,
+            ha="right", va=side, color="#666666",
         )  # fmt: skip
     for n_workers, rows in table.groupby("n_workers"):
         color, marker = drawing.look_of(int(n_workers))

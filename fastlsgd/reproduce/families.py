@@ -125,12 +125,13 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
     look = looks(list(FAMILIES))
     for ax, (panel, rows) in zip(panels, table.groupby("problem", sort=False), strict=True):
         drawing.frame(ax, PANELS[str(panel)], "gradients of all workers", "")
-        for name, ours in rows.groupby("method", sort=False):
+        # Points that coincide stay visible: each family's are smaller than the one's before.
+        for size, (name, ours) in zip((9, 6.5, 3.5), rows.groupby("method", sort=False), strict=True):
             style = look[name]
             drawing.line(ax, ours.n_gradients, ours.predicted, style.color, style.line)
             drawing.points(
                 ax, ours.n_gradients, ours.measured, ours.low, ours.high, style.color, style.marker,
-                markerfacecolor=style.color if style.filled else "white",
+                markerfacecolor=style.color if style.filled else "white", markersize=size,
             )  # fmt: skip
         drawing.decades(ax, "y")
     panels[0].set_ylabel("excess objective of w_bar", fontsize=FONT + 1)

@@ -123,13 +123,13 @@ def words(table: pandas.DataFrame) -> list[str]:
 def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
     """Draw the excess against the step for each P, and along the run with 64 workers."""
     left, right = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.065, right=0.985, top=0.78, bottom=0.11, wspace=0.2)
+    figure.subplots_adjust(left=0.065, right=0.985, top=0.82, bottom=0.11, wspace=0.2)
     drawing.head(
         figure,
         "(b) One-shot averaging ends on a floor that more workers do not lower",
         f"Logistic regression, {simulated.LOGISTIC_FEATURES} features, constant steps, from the "
-        f"optimum. Marks: mean over {int(table.replicates.max())} runs, 95% intervals. Lines: "
-        "predicted before the runs.",
+        f"optimum. Marks: mean over {int(table.replicates.max())} runs, 95% intervals. "
+        "Lines: predicted before the runs.",
     )
     steps = table[table.panel == "over steps"]
     drawing.frame(left, f"after {int(steps.t.max()):,} local steps", "step size", "excess objective of w_bar")
@@ -161,6 +161,8 @@ def _along(ax: Axes, rows: pandas.DataFrame) -> None:
             markerfacecolor=style.color if style.filled else "white",
         )  # fmt: skip
     ax.legend(loc="lower left", fontsize=FONT, frameon=False)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low / (high / low) ** 0.25, high)
     drawing.decades(ax, "y")
 
 

@@ -110,13 +110,12 @@ def words(table: pandas.DataFrame) -> list[str]:
 def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
     """Draw both criteria against the steps: points measured, lines exact."""
     panels = figure.subplots(1, 2)
-    figure.subplots_adjust(left=0.065, right=0.985, top=0.79, bottom=0.11, wspace=0.2)
+    figure.subplots_adjust(left=0.065, right=0.985, top=0.83, bottom=0.11, wspace=0.2)
     drawing.head(
         figure,
         f"(d) Slopes of last iterate and average, P = {WORKERS}, period {PERIOD}",
         f"Quadratic with eigenvalues 1 and 0.5, additive noise, from the optimum. Marks: mean over "
-        f"{int(table.replicates.max())} runs, 95% intervals. Lines: exact moments. Numbers: slope over the last "
-        f"factor {SPAN}.",
+        f"{int(table.replicates.max())} runs, 95% intervals. Lines: exact. Numbers: slopes at the end.",
     )
     look = dict(zip(STEPS, (("#000000", "s"), ("#0072B2", "o"), ("#009E73", "^"), ("#D55E00", "D")), strict=True))
     for ax, (criterion, words_) in zip(panels, CRITERIA.items(), strict=True):
