@@ -342,3 +342,46 @@ def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
 def test_what_does_not_fit_is_named(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+# ---- predictions ----
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 0.3, 0.2]])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        fl.GaussianStream(4, dtype="float64", kurtosis=6.0),
+        fl.QuadraticStream([1.0, 0.5, 0.2], [0.1, 0.2, 0.3], dtype="float64"),
+    ],
+    ids=lambda stream: type(stream).__name__,
+)
+def test_a_prediction_for_a_stream_is_exact(stream, weights):
+    from fastlsgd.experiments import replicates
+    from fastlsgd.theory import predict
+
+    problem, step = fl.Problem(stream), fl.PolynomialDecay(0.15, 0.3)
+    options = {"n_workers": 3, "n_steps": 100, "weights": weights, "batch_size": 2}
+    expected = predict(problem, fl.FixedPeriod(9), step, w0=np.zeros(stream.n_features), **options)
+    many = replicates(problem, schedule=fl.FixedPeriod(9), step_size=step, n_replicates=20_000, **options)
+    for found, value in [
+        (problem.excess(many.w_bar[:, 0]), expected.excess),
+        (((stream.eigenvalues * (many.w_bar[:, 0] - stream.w_star)) ** 2).sum(1), expected.e2),
+        (many.consensus[:, 0], expected.consensus),
+    ]:
+        assert abs(found.mean() - value) < 4 * found.std() / np.sqrt(len(found))
+    mean = many.w_bar[:, 0].mean(axis=0)
+    assert problem.excess(mean) == pytest.approx(expected.bias, rel=0.05)
+    assert expected.low == expected.high == expected.excess == expected.bias + expected.variance
+    assert expected.n_rounds == many.n_rounds
+
+
+def test_a_stream_that_is_no_quadratic_is_not_predicted():
+    from fastlsgd.theory import predict
+
+    for problem in (
+        fl.Problem(fl.GaussianStream(3, target="logistic"), loss="logistic"),
+        fl.Problem(fl.GaussianStream(3), l2=0.1),
+    ):
+        with pytest.raises(ValueError, match="draw rows"):
+            predict(problem, fl.MiniBatch(), fl.Constant(0.1), 2, 10)

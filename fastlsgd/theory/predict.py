@@ -26,12 +26,14 @@ from .. import arguments
 from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
+from ..stream_problem import StreamProblem
 from .closure import Settled, settle
 from .exact import averaged_variance, averaged_variance_of
 from .expansion import Expansion
 from .periods import interpolation
 from .reshuffling import reshuffled_variance
 from .rounds import round_lengths
+from .streamed import exact_prediction
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -93,7 +95,8 @@ def predict(
     Parameters
     ----------
     problem : Problem or Expansion
-        An Expansion spares its cost (two passes and an eigendecomposition) when there is more than one prediction.
+        An Expansion spares its cost (two passes and an eigendecomposition) when there is more than one prediction. Of
+        a quadratic stream the prediction is exact; sampling and target have no say.
     schedule : Schedule, int or sequence of int
         As in ``round_lengths``.
     step_size : StepSize
@@ -125,6 +128,8 @@ def predict(
     >>> 1.0 < once.excess / often.excess < 1.1
     True
     """
+    if isinstance(problem, StreamProblem):
+        return _predict_stream(problem, schedule, step_size, n_workers, n_steps, w0, batch_size, weights)
     around = problem if isinstance(problem, Expansion) else Expansion(problem)
     n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
     batch_size = arguments.whole("batch_size", batch_size)
@@ -160,6 +165,26 @@ def predict(
         low=max(0.0, excess - doubt),
         high=excess + doubt,
         n_rounds=run.n_rounds,
+    )
+
+
+def _predict_stream(
+    problem: StreamProblem,
+    schedule: Schedule | int | Sequence[int],
+    step_size: StepSize,
+    n_workers: int,
+    n_steps: int,
+    w0: npt.ArrayLike | None,
+    batch_size: int,
+    weights: npt.ArrayLike | None,
+) -> Prediction:
+    n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
+    etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
+    shares = arguments.averaging_weights(weights, n_workers, 0)
+    start = arguments.start_at(w0, problem).astype(np.float64)
+    lengths = round_lengths(schedule, n_workers, etas)
+    return Prediction(
+        **exact_prediction(problem, etas, lengths, shares, arguments.whole("batch_size", batch_size), start)
     )
 
 
