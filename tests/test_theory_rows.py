@@ -7,6 +7,7 @@ import pytest
 
 import fastlsgd as fl
 from fastlsgd import theory
+from fastlsgd.experiments import replicates
 
 # ---- rows 1 - 10, 18, 22 - 24: the exact moments ----
 
@@ -57,6 +58,20 @@ HARMONIC = 1.0 / np.arange(1, 11)
 def test_row_6_least_squares_in_ten_dimensions(period, e2):
     etas = np.full(200, 0.5 / HARMONIC.sum())
     assert least_squares(HARMONIC, 0.3, period, etas, 16).e2 == pytest.approx(e2, rel=1e-4)
+
+
+@pytest.mark.parametrize("period", [1, 10, 200])
+def test_row_6_simulated(period):
+    """By the kernels, within three standard errors of the exact value (the table's runs had 0.9%)."""
+    problem = fl.Problem(fl.GaussianStream(10, "1/k", noise=1.0, w_star=np.zeros(10)))
+    eta = 0.5 / HARMONIC.sum()
+    runs = replicates(
+        problem, n_replicates=4000, n_workers=16, n_steps=200, schedule=fl.FixedPeriod(period),
+        step_size=fl.Constant(eta), w0=np.full(10, 0.3),
+    )  # fmt: skip
+    e2 = ((HARMONIC * runs.w_bar[:, 0]) ** 2).sum(axis=1)
+    exact = least_squares(HARMONIC, 0.3, period, np.full(200, eta), 16).e2
+    assert abs(e2.mean() - exact) < 3 * e2.std() / np.sqrt(len(e2))
 
 
 @pytest.mark.parametrize(("share", "ratio"), [(0.01, 1.00546), (0.1, 1.05936), (0.25, 1.16737), (0.5, 1.42511)])
