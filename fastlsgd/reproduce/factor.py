@@ -170,12 +170,12 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
     )
     drawing.frame(left, "longest period at equal error", "sqrt(T) / P^1.5", "averagings of every step over these")
     x = np.sort(table.sqrt_t_over_p.to_numpy())
-    for name, style, side, lift in (("mu", "-", "bottom", 3), ("mu_eff", "--", "top", -8)):
+    for name, style, end, offset, side in (("mu", "-", -1, (-6, 3), "right"), ("mu_eff", "--", 0, (14, -2), "left")):
         scale = float((table[f"{name}_formula"] / table.sqrt_t_over_p).iloc[0])
         drawing.line(left, x, scale * x, "#888888", style)
         left.annotate(
-            f"{name} rule", (x[-1], scale * x[-1]), (-6, lift), textcoords="offset points", fontsize=FONT,
-            ha="right", va=side, color="#666666",
+            f"{name} rule", (x[end], scale * x[end]), offset, textcoords="offset points", fontsize=FONT, ha=side,
+            va="bottom", color="#666666",
         )  # fmt: skip
     for n_workers, rows in table.groupby("n_workers"):
         color, marker = drawing.look_of(int(n_workers))
