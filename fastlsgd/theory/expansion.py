@@ -142,17 +142,21 @@ class Expansion:
     def _averages(
         self, delta: Vector, variance: Vector | None, functions: Sequence[Callable[[Vector], Vector]]
     ) -> list[Vector]:
-        """The functions of the sampled rows' predictions, averaged over normal ones of that variance."""
+        """The functions of the sampled rows' predictions, averaged over normal ones of that variance.
+
+        Of several variances, (n, n_rows), the mean.
+        """
         z = self._margins + self.rows @ delta
         if variance is None:
             return [function(z) for function in functions]
-        width = np.sqrt(variance)
+        several = np.atleast_2d(variance)
         nodes, weights = FEW if variance.max() < LITTLE else MANY
         sums = [np.zeros_like(z) for _ in functions]
-        for node, weight in zip(nodes, weights / weights.sum(), strict=True):
-            at = z + width * node
-            for total, function in zip(sums, functions, strict=True):
-                total += weight * function(at)
+        for width in np.sqrt(several):
+            for node, weight in zip(nodes, weights / weights.sum() / len(several), strict=True):
+                at = z + width * node
+                for total, function in zip(sums, functions, strict=True):
+                    total += weight * function(at)
         return sums
 
     def _mean_of_rows(self, weight: Vector) -> Matrix:

@@ -287,7 +287,7 @@ class _Run:
         around = self.around
         # Averaged over the run: with decaying steps the last moment's spread is the smallest.
         shares = self._over_the_run(np.eye(len(self.settled)))
-        variance = shares @ np.array([settled.row_variance for settled in self.settled])
+        variance = np.tensordot(shares, np.array([settled.row_variance for settled in self.settled]), axes=1)
         origin, small = np.zeros_like(path), 1e-3
         second_order = around.gradient(origin, small * variance) / small
         change = (second_order - around.gradient(origin, variance)) / around.eigenvalues
