@@ -680,13 +680,13 @@ def data(
     table.add_column("here")
     table.add_column("what it is; rows (train + test) x columns; package, licence", overflow="fold")
     for known in datasets.names():
-        words = datasets.describe(known) + ("; too many columns for tradeoff" if _too_wide(known) else "")
+        words = datasets.describe(known) + ("; wide: constants are estimates" if _is_wide(known) else "")
         table.add_row(known, "yes" if datasets.is_installed(known) else "-", rich.text.Text(words))
     console.print(table)
     console.print("One that is not here: fastlsgd data NAME fetches it.", markup=False)
 
 
-def _too_wide(name: str) -> bool:
+def _is_wide(name: str) -> bool:
     from . import datasets
     from .theory.constants import MOST_PARAMS
 

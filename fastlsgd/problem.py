@@ -277,7 +277,7 @@ class Problem:
             optimum = self.optimum()
             gradient, rounding = self.gradient(optimum), np.finfo(np.float64).eps * optimum
             decrement = gradient @ self._newton_direction(optimum, gradient, 1e-2)
-            self._resolution = 50.0 * float(abs(decrement) + rounding @ self._hessian_product(optimum)(rounding))
+            self._resolution = 50.0 * float(abs(decrement) + rounding @ self.hessian_product(optimum)(rounding))
         return self._resolution
 
     def hessian(self, w: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -400,15 +400,23 @@ class Problem:
         """Return the solution of Hessian times direction = gradient, to a relative tolerance where it is large."""
         if self.n_params <= (DENSE_HESSIAN_OF_SPARSE if self.is_sparse else DENSE_HESSIAN):
             return _solve(self.hessian(w), gradient)
-        return conjugate_gradients(self._hessian_product(w), gradient, tolerance=tolerance, most=2000)
+        return conjugate_gradients(self.hessian_product(w), gradient, tolerance=tolerance, most=2000)
 
-    def _hessian_product(self, w: Vector) -> Callable[[Vector], Vector]:
-        """Return the function v -> Hessian of F at w times v.
+    def hessian_product(self, w: npt.ArrayLike) -> Callable[[Vector], Vector]:
+        """Return the function v -> Hessian of F at w times v, one pass over the data a call, whatever the size of v.
 
-        The product is the gradient of half squared errors with targets 0 and the curvatures as weights.
+        It takes and returns float64 of shape (n_params,), or (m, n_params): several vectors share the pass.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> product = Problem(np.array([[1.0, 0.0], [0.0, 2.0]]), np.zeros(2)).hessian_product(np.zeros(2))
+        >>> product(np.array([1.0, 1.0]))
+        array([0.5, 2. ])
         """
+        # The product is the gradient of half squared errors with targets 0 and the curvatures as weights.
         curvature = np.empty(self.n_samples, self.dtype)
-        for rows, margins in self._margins(w):
+        for rows, margins in self._margins(self._iterates(w)[0]):
             curvature[rows] = self.loss.d2loss(margins)
         if self.sample_weight is not None:
             curvature *= self.sample_weight
@@ -417,8 +425,10 @@ class Problem:
         penalty[self.n_features :] = 0.0
 
         def product(v: Vector) -> Vector:
-            sums = _added(self._pass("gradient", w=v[None, :], rows=quadratic, loss="squared"))
-            return sums[1:] / self.n_samples + penalty * v
+            vectors = self._iterates(v)
+            sums = _added(self._pass("gradient", w=vectors, rows=quadratic, loss="squared"))
+            products = sums[len(vectors) :].reshape(vectors.shape) / self.n_samples + penalty * vectors
+            return products if np.ndim(v) == 2 else products[0]
 
         return product
 

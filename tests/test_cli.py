@@ -162,12 +162,12 @@ def test_sparse_rows_stay_sparse(tmp_path, compared):
     assert X.shape == (32, 6) and X.dtype == np.float32 and (np.count_nonzero(X[:, :5], axis=1) == 1).all()
 
 
-def test_sets_that_are_too_wide_are_marked():
+def test_wide_sets_are_marked():
     lines = re.sub(r"\s+", " ", run("data", env={"COLUMNS": "300"}).stdout)
-    assert lines.count("too many columns for tradeoff") == 3
+    assert lines.count("wide: constants are estimates") == 3
     for name in ("newsgroups20", "wordnet", "words"):
-        assert cli._too_wide(name)
-    assert not cli._too_wide("census")
+        assert cli._is_wide(name)
+    assert not cli._is_wide("census")
 
 
 def test_options_reach_the_comparison(csv, compared):

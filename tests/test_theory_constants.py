@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import linalg, sparse
 
 import fastlsgd as fl
 from fastlsgd.theory import estimate
@@ -49,6 +50,85 @@ def test_the_constants_are_their_formulas(loss, weighted, intercept, where):
     assert found.floor == pytest.approx(spread / (2 * problem.n_samples), rel=1e-9)
     assert (found.safe_step, found.step_bound) == (problem.safe_step(), problem.step_bound())
     assert found.mu < found.mu_eff < found.lipschitz
+    for name in ("mu", "mu_eff", "lipschitz", "noise", "floor", "bias", "safe_step"):
+        assert found.interval(name) == (getattr(found, name),) * 2
+    with pytest.raises(ValueError, match="name must be one of mu, mu_eff"):
+        found.interval("sigma")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("intercept", [False, True])
+def test_the_bias_is_that_of_the_expansion(weighted, intercept):
+    """|F'''[A]| / 2 with H A + A H = S, the third derivative entry by entry."""
+    problem = a_problem("logistic", weighted=weighted, intercept=intercept)
+    w = problem.optimum()
+    H, S = by_hand(problem, w)
+    A = linalg.solve_continuous_lyapunov(H, S)
+    X = np.column_stack([problem.X, np.ones(problem.n_samples)]) if intercept else problem.X
+    p = 1 / (1 + np.exp(-X @ w))
+    s = np.ones(len(X)) if problem.sample_weight is None else problem.sample_weight
+    third = np.einsum("r,ri,rj,rk->ijk", s * p * (1 - p) * (1 - 2 * p), X, X, X) / len(X)
+    wanted = 0.5 * np.linalg.norm(np.einsum("ijk,jk->i", third, A))
+    assert estimate(problem).bias == pytest.approx(wanted, rel=1e-6)
+    assert estimate(a_problem("squared")).bias == 0.0
+
+
+def growth(problem, eta):
+    """Spectral radius of A -> E[(1 - eta G) A (1 - eta G)]: all rows, as one matrix over the entries of A."""
+    X = np.column_stack([problem.X, np.ones(problem.n_samples)]) if problem.fit_intercept else problem.X
+    s = np.ones(len(X)) if problem.sample_weight is None else problem.sample_weight
+    p = 1 / (1 + np.exp(-X @ problem.optimum()))
+    curvature = s * (p * (1 - p) if problem.loss.name == "logistic" else 1.0)
+    penalty = np.full(problem.n_params, problem.l2)
+    penalty[problem.n_features :] = 0.0
+    steps = np.eye(problem.n_params) - eta * (
+        curvature[:, None, None] * X[:, :, None] * X[:, None] + np.diag(penalty)
+    )
+    square = np.einsum("rij,rkl->ikjl", steps, steps).reshape(problem.n_params**2, -1) / len(X)
+    return np.abs(np.linalg.eigvals(square)).max()
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize(
+    ("weighted", "intercept", "l2"), [(False, False, 0.0), (True, True, 1e-2), (False, True, 1.0)]
+)
+def test_beyond_the_stability_limit_the_second_moment_grows(loss, weighted, intercept, l2):
+    problem = a_problem(loss, weighted=weighted, intercept=intercept, l2=l2)
+    found = estimate(problem)
+    low, high = found.interval("stability_limit")
+    assert growth(problem, low * (1 - 1e-9)) < 1 < growth(problem, high * (1 + 1e-9))
+    assert found.stability_limit == high < low * (1 + 2e-3)
+    assert 4 * problem.safe_step() < low and high <= 2 / found.lipschitz
+
+
+def test_the_stability_limit_is_checked_on_all_rows():
+    """A handful of large rows decides, which the sample it is searched on need not hold."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30_000, 2))
+    X[:3] *= 200.0
+    problem = fl.Problem(X, rng.standard_normal(30_000))
+    low, high = estimate(problem).interval("stability_limit")
+    assert growth_of_rows(X, low * (1 - 1e-9)) < 1 < growth_of_rows(X, high * (1 + 1e-9))
+    assert high < 1.05 * low
+
+
+def growth_of_rows(X, eta):
+    """The same for least squares, from moments of the rows."""
+    d = X.shape[1]
+    H, fourth = X.T @ X / len(X), np.einsum("ri,rj,rk,rl->ikjl", X, X, X, X, optimize=True) / len(X)
+    one = np.eye(d)
+    square = np.kron(one, one) - eta * (np.kron(H, one) + np.kron(one, H)) + eta**2 * fourth.reshape(d * d, -1)
+    return np.abs(np.linalg.eigvals(square)).max()
+
+
+def test_csr_rows_have_the_constants_of_their_dense_copy():
+    problem = a_problem("logistic", intercept=True, weighted=True)
+    X = problem.X * (np.random.default_rng(1).random(problem.X.shape) < 0.4)
+    options = {"loss": "logistic", "l2": 1e-2, "sample_weight": problem.sample_weight, "fit_intercept": True}
+    dense = estimate(fl.Problem(X, problem.y, **options))
+    csr = estimate(fl.Problem(sparse.csr_matrix(X), problem.y, **options))
+    for name in ("mu", "mu_eff", "lipschitz", "noise", "floor", "bias", "stability_limit"):
+        assert getattr(csr, name) == pytest.approx(getattr(dense, name), rel=1e-8), name
 
 
 def test_float32_rows_give_the_constants_of_their_float64_copy():
@@ -91,10 +171,18 @@ def test_without_noise_the_effective_constant_is_the_largest():
     assert found.mu_eff == found.lipschitz == pytest.approx(2.0)
 
 
-def test_too_many_parameters_are_refused_with_what_to_do():
-    problem = fl.Problem(np.ones((2, 2001)), np.zeros(2), l2=1.0)
-    with pytest.raises(ValueError, match=r"at most 2000, got 2001; use fewer features"):
-        estimate(problem)
+def test_wrong_arguments_are_named():
+    problem = a_problem()
+    with pytest.raises(ValueError, match=r"confidence must be between 0 and 1, such as 0.95, got 95"):
+        estimate(problem, confidence=95)
+    with pytest.raises(ValueError, match=r"w must have shape \(4,\), got \(3,\)"):
+        estimate(problem, np.zeros(3))
+    with pytest.raises(ValueError, match="w must be finite"):
+        estimate(problem, np.full(4, np.nan))
+    with pytest.raises(TypeError, match="n_rows must be an int"):
+        estimate(problem, n_rows=0.5)
+    with pytest.raises(ValueError, match="seed must be an int >= 0"):
+        estimate(problem, seed=-1)
 
 
 def test_rows_of_zeros_are_refused():

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import baselines, theory
-from ..problem import Problem
+from ..problem import DENSE_HESSIAN, Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
 from .lab import Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
@@ -104,7 +104,8 @@ class Comparison:
     facts : dict
         The job: name, n_samples, n_features, loss, l2, fit_intercept, dtype, n_workers, n_steps, n_passes, sampling,
         replicates, seed, n_threads, common_step (repr). The problem (``theory.Constants``): mu, mu_eff, lipschitz,
-        noise, floor, safe_step, step_bound; f_star, excess_resolution. The test part: metric ("AUC", "R2" or ""),
+        noise, floor, bias, stability_limit, safe_step, step_bound; constants_by and constants_intervals, its method
+        and intervals; f_star, excess_resolution. The test part: metric ("AUC", "R2" or ""),
         n_test (its rows, or 0), test_metric_at_optimum, test_metric_se (its standard error over test rows). Further:
         rounds_lbfgs_to_floor (nan if it never gets there), wall_s, and tuning: for each method the pairs (eta,
         mean excess on the tuning seeds it was run with).
@@ -186,7 +187,8 @@ def compare(
     Parameters
     ----------
     problem : Problem
-        With at most 2,000 parameters and an optimum.
+        With an optimum. Beyond 2,000 parameters its constants are estimates (``theory.estimate``); beyond 5,000 there
+        is no Newton step, which takes a Hessian.
     test : (X, y) or None
         Rows to predict: AUC for the logistic loss, R2 for the squared one.
     n_workers : int
@@ -233,7 +235,7 @@ def compare(
         constants = theory.estimate(problem)
         step = common_step(problem, step_size)
         lab = Lab(problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress)
-        methods = methods_of(schedules, constants, n_workers, n_steps)
+        methods = methods_of(schedules, constants, n_workers, n_steps, problem.n_params <= DENSE_HESSIAN)
         seeds = [seed + r for r in range(replicates)]
         with warnings.catch_warnings():  # a grid that goes up to the bound is meant to
             warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
@@ -276,7 +278,9 @@ def _problem_facts(
         **facts,
         "loss": problem.loss.name,
         "dtype": problem.dtype.name,
-        **asdict(constants),
+        **{name: getattr(constants, name) for name in theory.constants.NAMES},
+        "constants_by": constants.method,
+        "constants_intervals": dict(constants.intervals),
         "f_star": lab.f_star,
         "excess_resolution": lab.resolution,
         "n_test": 0 if tested is None else len(tested.y),

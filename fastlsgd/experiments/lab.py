@@ -69,7 +69,11 @@ class Method:
 
 
 def methods_of(
-    schedules: Sequence[Schedule | str] | None, constants: Constants, n_workers: int, n_steps: int
+    schedules: Sequence[Schedule | str] | None,
+    constants: Constants,
+    n_workers: int,
+    n_steps: int,
+    with_newton: bool = True,
 ) -> list[Method]:
     """Return mini-batch averaging first, then the schedules (or their names), then the baselines.
 
@@ -89,7 +93,8 @@ def methods_of(
     methods.append(Method(ONE_WORKER, "baseline", **baselines.one_worker_options(n_workers, n_steps)))
     one_shot = next((method for method in methods if method.name == ONE_SHOT), None)
     base = one_shot or Method(ONE_SHOT, "schedule", n_workers, n_steps, OneShot())
-    built_on = [Method(name, "baseline", n_workers, n_steps, OneShot(), base=base) for name in (RICHARDSON, NEWTON)]
+    names = (RICHARDSON, NEWTON) if with_newton else (RICHARDSON,)
+    built_on = [Method(name, "baseline", n_workers, n_steps, OneShot(), base=base) for name in names]
     return [*methods, *built_on]
 
 

@@ -9,7 +9,8 @@ quadratics; ``finite_moments`` those on given rows; ``bounds`` certificates;
 from .bounds import Bound, Bounds, bounds, bounds_multiplicative
 from .closed import closed_bounds
 from .closure import Settled, data_stability_limit, settle
-from .constants import Constants, estimate
+from .constants import Constants
+from .estimation import estimate
 from .exact import ExactMoments, constant_step_moments, exact_moments, stability_limit, stationary_worker
 from .expansion import Expansion
 from .finite import FiniteMoments, drift_fixed_point, finite_moments

@@ -1,23 +1,30 @@
-"""Constants of a problem: curvature, gradient noise, the statistical floor. Exact over the data set."""
+"""Constants: what schedules, step sizes and predictions want to know of a problem at one point."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from ..problem import Problem
 
-# The whole spectrum is computed: O(n_samples n_params^2 + n_params^3) operations.
+# Up to here a matrix over the parameters is held and its whole spectrum computed: n_samples n_params^2 + n_params^3
+# operations.
 MOST_PARAMS = 2000
+
+# The constants that are estimated; the two steps that ``Problem`` gives are exact, from the row norms.
+ESTIMATED = ("mu", "mu_eff", "lipschitz", "noise", "floor", "bias", "stability_limit")
+NAMES = (*ESTIMATED, "safe_step", "step_bound")
 
 
 @dataclass(frozen=True)
 class Constants:
     """What schedules, step sizes and predictions want to know of a problem at one point w.
 
-    H is the Hessian of F at w, S the covariance of the gradient of one row drawn uniformly from the data set.
+    H is the Hessian of F at w, S the covariance of the gradient of one row drawn uniformly from the data set. All
+    speak of this data set; where they are not computed from all of it exactly, ``interval`` says how sure they are.
 
     Attributes
     ----------
@@ -36,8 +43,23 @@ class Constants:
         tr(H^-1 S) / (2 n_samples): the excess objective at which an estimate from n_samples fresh rows would stand
         on average (the sandwich formula of M-estimation, recalled). What is optimised below it fits
         the sampling noise of this data set.
+    bias : float
+        |F'''(w)[A]| / 2 with H A + A H = S: the norm of H times the bias of one-shot averaging, as a multiple of a
+        constant step size, to first order (Dieuleveut, Durmus and Bach, 2020; recalled); what ``osa_threshold``
+        asks for. 0 for the squared loss.
+    stability_limit : float
+        The constant step size, one row a step, beyond which the second moment of one worker grows from near w:
+        1 / rho, rho the spectral radius of A -> L^-1 E[G A G], G the Hessian of a random row's term of F and
+        L(A) = H A + A H (derived for this package). At most 2 / lipschitz. Where a few rows of large norm decide,
+        runs that do not meet them bear more.
     safe_step, step_bound : float
         ``Problem.safe_step()``, and ``Problem.step_bound()`` for one row a step.
+    method : str
+        How they were found: "all rows", "sample of M rows" or "products with vectors".
+    confidence : float
+        Of the intervals.
+    intervals : dict of (float, float)
+        By name, for those that are not exact; ``interval`` reads it.
     """
 
     mu: float
@@ -45,61 +67,32 @@ class Constants:
     lipschitz: float
     noise: float
     floor: float
+    bias: float
+    stability_limit: float
     safe_step: float
     step_bound: float
+    method: str = "all rows"
+    confidence: float = 0.95
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
 
+    def interval(self, name: str) -> tuple[float, float]:
+        """Return where a constant lies with probability ``confidence``: a point where it is exact (to rounding).
 
-def estimate(problem: Problem, w: npt.ArrayLike | None = None) -> Constants:
-    """Return the constants of the problem at w, by two passes over the data and one eigendecomposition.
-
-    Parameters
-    ----------
-    problem : Problem
-        With at most 2,000 parameters.
-    w : array, shape (n_params,), or None
-        Where; None is the optimum, which is computed if it is not known yet.
-
-    Raises
-    ------
-    ValueError
-        More than 2,000 parameters, or no optimum (``Problem.optimum``).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 2.0]])
-    >>> found = estimate(Problem(X, np.array([1.0, 2.0, -1.0, -2.0])))
-    >>> found.mu, found.lipschitz, found.noise, found.mu_eff, found.floor
-    (0.5, 2.0, 8.5, 1.7, 0.625)
-    """
-    check_size(problem)
-    point = problem.optimum() if w is None else np.asarray(w, dtype=np.float64)
-    eigenvalues, directions = np.linalg.eigh(problem.hessian(point))
-    present = eigenvalues > problem.n_params * np.finfo(np.float64).eps * eigenvalues[-1]
-    if not present.any():
-        raise ValueError("the Hessian is zero: X holds nothing but zeros, so there is nothing to estimate")
-    covariance = gradient_covariance(problem, point)
-    along = np.einsum("ij,ij->j", directions, covariance @ directions)
-    noise, spread = float(np.trace(covariance)), float((along[present] / eigenvalues[present]).sum())
-    mu, lipschitz = float(eigenvalues[present][0]), float(eigenvalues[-1])
-    return Constants(
-        mu=mu,
-        # Without noise nothing drifts and any value would do; the largest gives the shortest period.
-        mu_eff=float(np.clip(noise / spread, mu, lipschitz)) if spread > 0 else lipschitz,
-        lipschitz=lipschitz,
-        noise=noise,
-        floor=spread / (2 * problem.n_samples),
-        safe_step=problem.safe_step(),
-        step_bound=problem.step_bound(),
-    )
+        Bounds that are proved, such as l2 for mu, are used wherever they are the tighter ones.
+        """
+        if name not in NAMES:
+            raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
+        value = float(getattr(self, name))
+        return self.intervals.get(name, (value, value))
 
 
 def check_size(problem: Problem) -> None:
     """Raise ValueError if the problem has more parameters than an eigendecomposition can take."""
     if problem.n_params > MOST_PARAMS:
         raise ValueError(
-            f"the constants need all eigenvalues of the Hessian: n_params may be at most {MOST_PARAMS}, "
-            f"got {problem.n_params}; use fewer features, or give AdaptivePeriod a mu of your own (l2 is a bound)"
+            f"predictions need all eigenvalues of the Hessian: n_params may be at most {MOST_PARAMS}, "
+            f"got {problem.n_params}; use fewer features, or FixedPeriod, or AdaptivePeriod with the mu_eff of "
+            "fastlsgd.theory.estimate(problem), which goes beyond"
         )
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..problem import Problem
 from .constants import check_size, gradient_covariance
+from .rows import form
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -131,10 +132,10 @@ class Expansion:
         return gradient, hessian, at_optimum + self._mean_of_rows(self._weights**2 * (squares - self._slopes**2))
 
     def added_noise(self, spread: Matrix) -> Matrix:
-        """Return E l''^2 (x' A x) x x' - D A D: what a small spread A adds to the noise's covariance."""
+        """Return E l''^2 (x' A x) x x' - D A D: what a small spread A adds to the noise's covariance; linear in A."""
         data_hessian = np.diag(self.eigenvalues) - self.penalty
         weight = (self._weights * self._curvature) ** 2
-        return self._mean_of_rows(weight * self.row_variance(spread)) - data_hessian @ spread @ data_hessian
+        return self._mean_of_rows(weight * form(self.rows, spread)) - data_hessian @ spread @ data_hessian
 
     def _dloss(self, z: Vector) -> Vector:
         return np.asarray(self.problem.loss.dloss(z, self._targets))
