@@ -283,7 +283,7 @@ def _predictor(table: pandas.DataFrame) -> list[str]:
     ratio = (rows.predicted / rows.excess).to_numpy()
     within = int(((ratio > 1 / 1.1) & (ratio < 1.1)).sum())
     return [
-        f"Predicted before the run, over measured: median {np.median(ratio):.3f}, from {ratio.min():.2f} to "
+        f"Predicted from the problem alone, over measured: median {np.median(ratio):.3f}, from {ratio.min():.2f} to "
         f"{ratio.max():.2f}; within a tenth in {within} of {len(ratio)} cells (steps up to half the stability limit)."
     ]
 
@@ -360,7 +360,7 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
     drawing.legend(figure, entries, 0.925)
     note = (
         f"Marks: mean of {replicates} runs, 95% interval; the last mark of a row, hollow, is one-shot averaging. "
-        "Lines in the upper panels: predicted before the runs. Grey: below the statistical floor."
+        "Lines (upper panels): predicted from the problem alone. Grey: below the statistical floor."
     )
     figure.text(0.06, 0.9, note, ha="left", va="top", fontsize=FONT, color="#444444")
 

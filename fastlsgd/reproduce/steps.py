@@ -95,7 +95,7 @@ def words(table: pandas.DataFrame) -> list[str]:
     known = table[np.isfinite(table.predicted) & np.isfinite(table.excess) & (table.eta <= 0.5 * table.limit)]
     is_large = known.batch_size > 1
     out += [
-        _held(known[~is_large], "Schedules predicted before the run, over measured, up to half the limit"),
+        _held(known[~is_large], "Schedules predicted from the problem alone, over measured, up to half the limit"),
         _held(known[is_large], "The large mini-batch, likewise"),
     ]
     return out
@@ -233,8 +233,8 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
     _mark(ax, marks)
     drawing.legend(figure, entries, 0.91)
     note = (
-        f"Marks: mean of {int(table.replicates.max())} runs, 95% interval. Lines: predicted before the runs, up to "
-        "the limit of stable steps. Grey: below the statistical floor. What lies above the panel is in the table."
+        f"Marks: mean of {int(table.replicates.max())} runs, 95% interval. Lines: predicted from the problem alone. "
+        "Grey: below the statistical floor. What lies above the panel is in the table."
     )
     figure.text(0.06, 0.877, note, ha="left", va="top", fontsize=FONT, color="#444444")
 
