@@ -138,11 +138,17 @@ def test_steps_cover_what_is_safe_and_what_is_not(made):
         assert np.isfinite(mine[mine.eta <= limit / 2].predicted).all()
 
 
-@pytest.mark.parametrize(("file", "stem"), [(periods, "e-periods"), (steps, "f-steps")])
-def test_pictures_have_no_empty_panel_and_no_words_outside_or_over_points(made, file, stem):
+@pytest.mark.parametrize(
+    ("file", "stem", "spread"),
+    [(periods, "e-periods", None), (steps, "f-steps", None), (steps, "f-steps", 0.99), (steps, "f-steps", 0.5)],
+)
+def test_pictures_have_no_empty_panel_and_no_words_outside_or_over_points(made, file, stem, spread):
     canvas = Canvas(figsize=(10.6, 8.2 if file is periods else 6.0), dpi=100)
     FigureCanvasAgg(canvas)
-    file.draw(canvas, table(made, stem), real.load("breast_cancer").title)
+    rows = table(made, stem)
+    if spread is not None:
+        rows.loc[rows.method == "mini-batch averaging", "limit"] = spread * rows["limit"].max()
+    file.draw(canvas, rows, real.load("breast_cancer").title)
     canvas.canvas.draw()
     renderer = canvas.canvas.get_renderer()
     whole = canvas.bbox
@@ -160,8 +166,10 @@ def test_pictures_have_no_empty_panel_and_no_words_outside_or_over_points(made, 
         marks = [matplotlib.text.Text.get_window_extent(text, renderer) for text in ax.texts]
         for i, box in enumerate(marks):
             assert not any(box.overlaps(other) for other in marks[i + 1 :])
-    for text in canvas.texts:
-        assert text.get_window_extent(renderer).x1 <= whole.x1
+    heads = [text.get_window_extent(renderer) for text in canvas.texts] + legends
+    for box in heads:
+        assert box.x1 <= whole.x1
+        assert not any(box.overlaps(mark) for mark in marks)
 
 
 def test_the_full_set_rests_on_a_hundred_replicates():

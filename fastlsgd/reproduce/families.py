@@ -120,7 +120,7 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
         figure,
         f"(a) Three families on three problems, P = {WORKERS}",
         f"Constant step, a quarter of the stability limit. Marks: mean over {int(table.replicates.max())} runs with "
-        "95% intervals. Lines: exact moments (quadratics), predicted before the run (logistic).",
+        "95% intervals. Lines: exact moments (quadratics), predicted from the problem alone (logistic).",
     )
     look = looks(list(FAMILIES))
     for ax, (panel, rows) in zip(panels, table.groupby("problem", sort=False), strict=True):

@@ -129,7 +129,7 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
         "(b) One-shot averaging ends on a floor that more workers do not lower",
         f"Logistic regression, {simulated.LOGISTIC_FEATURES} features, constant steps, from the "
         f"optimum. Marks: mean over {int(table.replicates.max())} runs, 95% intervals. "
-        "Lines: predicted before the runs.",
+        "Lines: predicted from the problem alone.",
     )
     steps = table[table.panel == "over steps"]
     drawing.frame(left, f"after {int(steps.t.max()):,} local steps", "step size", "excess objective of w_bar")

@@ -105,9 +105,7 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
         m: ladder.multiple(ladder.best) for m, ladder in tune(bench.lab, cells.methods, bench.tuning_seeds).items()
     }
     keys = [(cell.local, 1.0) for cell in cells.cells] + [(m, own[m]) for m in cells.methods]
-    bench.replicate(keys)
-    runs = [(m, multiple) for m, multiple in dict.fromkeys(keys) if m.name == LOCAL]
-    expected = dict(zip(runs, bench.predicted(runs, "e: predictions"), strict=True))
+    expected = bench.run(keys, [key for key in dict.fromkeys(keys) if key[0].name == LOCAL], "e: predictions")
     reference = {
         (cell.n_workers, multiple == OWN): bench.excesses(cells.first(cell.n_workers), at)
         for cell in cells.cells
@@ -126,9 +124,10 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
         row |= {"ns_per_gradient": math.nan, "beyond_half_limit": multiple * bench.safe > 0.5 * data.limit()}
         rows.append(_counted(row, method, data))
     rows += _lbfgs_rows(bench, rows)
-    for i, cell in enumerate(cells.cells):  # last, as nothing may run beside it
-        rows[i]["ns_per_gradient"] = bench.ns_per_gradient(cell.local, 1.0)
-        request.progress(i + 1, len(cells.cells), "e: seconds")
+    # Last, as nothing may run beside it; the cells at the common step are the first rows.
+    timed = bench.ns_per_gradient([cell.local for cell in cells.cells], "e: seconds")
+    for row, ns in zip(rows, timed, strict=False):
+        row["ns_per_gradient"] = ns
     return need_pandas().DataFrame(rows)
 
 
@@ -284,7 +283,7 @@ def _predictor(table: pandas.DataFrame) -> list[str]:
     ratio = (rows.predicted / rows.excess).to_numpy()
     within = int(((ratio > 1 / 1.1) & (ratio < 1.1)).sum())
     return [
-        f"Predicted before the run, over measured: median {np.median(ratio):.3f}, from {ratio.min():.2f} to "
+        f"Predicted from the problem alone, over measured: median {np.median(ratio):.3f}, from {ratio.min():.2f} to "
         f"{ratio.max():.2f}; within a tenth in {within} of {len(ratio)} cells (steps up to half the stability limit)."
     ]
 
@@ -361,7 +360,7 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
     drawing.legend(figure, entries, 0.925)
     note = (
         f"Marks: mean of {replicates} runs, 95% interval; the last mark of a row, hollow, is one-shot averaging. "
-        "Lines in the upper panels: predicted before the runs. Grey: below the statistical floor."
+        "Lines (upper panels): predicted from the problem alone. Grey: below the statistical floor."
     )
     figure.text(0.06, 0.9, note, ha="left", va="top", fontsize=FONT, color="#444444")
 

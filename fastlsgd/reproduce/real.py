@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -33,6 +34,8 @@ PREDICTION_ROWS = 10_000
 AT_ONCE = 5
 TUNING_SEEDS, TUNING_OFFSET = 2, 100_000
 TIMED = 3
+
+Key = tuple[Method, float]  # a method and a multiple of the safe step
 
 
 def default_data(quick: bool) -> str:
@@ -177,36 +180,45 @@ class Bench:
         offset = request.seed + TUNING_OFFSET
         self.tuning_seeds = range(offset, offset + TUNING_SEEDS)
 
-    def replicate(self, keys: Iterable[tuple[Method, float]]) -> None:
-        """Run methods at multiples of the safe step with all seeds, those that have not been run yet."""
-        keys, seeds = list(keys), self.request.seeds
-        lab = self.lab
+    def run(self, keys: Iterable[Key], predicted: Iterable[Key], label: str) -> dict[Key, theory.Prediction | None]:
+        """Run methods at multiples of the safe step with all seeds, and return what predictions say of some of them.
+
+        The predictions are made beside the runs, which leave the interpreter to them; None where the predictor
+        refuses.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            asked = {key: pool.submit(self._predict, *key) for key in predicted}
+            try:
+                self._replicate(list(keys))
+                found = {}
+                for i, (key, future) in enumerate(asked.items()):
+                    self.request.progress(i, len(asked), label)
+                    found[key] = future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found
+
+    def _replicate(self, keys: list[Key]) -> None:
+        lab, seeds = self.lab, self.request.seeds
         lab.expected = lab.done + len(lab.runs_left((*key, seed) for seed in seeds for key in keys))
         with warnings.catch_warnings():  # steps up to the limit and beyond are meant to be seen
             warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
             for i in range(0, len(seeds), AT_ONCE):
                 lab.answer((*key, seed) for seed in seeds[i : i + AT_ONCE] for key in keys)
 
+    def _predict(self, method: Method, multiple: float) -> theory.Prediction | None:
+        try:
+            return theory.predict(
+                self.data.around, method.schedule, Constant(multiple * self.safe), method.n_workers, method.n_steps,
+                batch_size=method.batch_size,
+            )  # fmt: skip
+        except ValueError:  # beyond the stability limit
+            return None
+
     def excesses(self, method: Method, multiple: float) -> list[float]:
         """Return the excess objective of w_bar of every replicate."""
         return [self.lab.excess[method, multiple, seed] for seed in self.request.seeds]
-
-    def predicted(self, keys: Sequence[tuple[Method, float]], label: str) -> list[theory.Prediction | None]:
-        """Predict methods at multiples of the safe step; None where the predictor refuses."""
-        found: list[theory.Prediction | None] = []
-        # One after another: side by side on two cores they take no less time.
-        for method, multiple in keys:
-            try:
-                prediction = theory.predict(
-                    self.data.around, method.schedule, Constant(multiple * self.safe), method.n_workers,
-                    method.n_steps, batch_size=method.batch_size,
-                )  # fmt: skip
-            except ValueError:  # beyond the stability limit
-                found.append(None)
-            else:
-                found.append(prediction)
-            self.request.progress(len(found), len(keys), label)
-        return found
 
     def point(
         self, method: Method, multiple: float, step: str, prediction: theory.Prediction | None
@@ -241,14 +253,19 @@ class Bench:
             "floor": self.data.constants.floor,
         }
 
-    def ns_per_gradient(self, method: Method, multiple: float) -> float:
-        """Return the nanoseconds a gradient takes in the fastest of three runs with all threads, nothing beside."""
-        walls = []
-        for _ in range(TIMED):
-            result = local_sgd(
-                self.data.problem, **method.options(), step_size=Constant(multiple * self.safe), record=2,
-                seed=self.request.seed, sampling=self.lab.sampling, n_threads=self.request.n_threads,
-            )  # fmt: skip
-            walls.append(float(result.trace["wall_s"][-1]))
-        n_gradients = method.n_workers * method.n_steps * method.batch_size
-        return float(np.min(walls)) / n_gradients * 1e9
+    def ns_per_gradient(self, methods: Sequence[Method], label: str) -> list[float]:
+        """Return the nanoseconds a gradient takes at the safe step, with all threads and nothing beside.
+
+        The fastest of three runs each, in turns: a disturbance that lasts meets one run of a method, not all.
+        """
+        walls = np.full((TIMED, len(methods)), math.inf)
+        for turn in range(TIMED):
+            for i, method in enumerate(methods):
+                result = local_sgd(
+                    self.data.problem, **method.options(), step_size=Constant(self.safe), record=2,
+                    seed=self.request.seed, sampling=self.lab.sampling, n_threads=self.request.n_threads,
+                )  # fmt: skip
+                walls[turn, i] = float(result.trace["wall_s"][-1])
+                self.request.progress(turn * len(methods) + i + 1, walls.size, label)
+        n_gradients = [method.n_workers * method.n_steps * method.batch_size for method in methods]
+        return (walls.min(axis=0) / n_gradients * 1e9).tolist()

@@ -12,7 +12,7 @@ import numpy as np
 from ..experiments.comparison import need_pandas, one_blas_thread
 from ..experiments.lab import MINI_BATCH, ONE_SHOT, Method
 from ..plots import FONT, GREY, looks
-from ..report import short_name, sig
+from ..report import sig
 from . import drawing
 from .figure import Figure, Made, Request
 from .real import Bench, RealData, large, load, local
@@ -59,11 +59,11 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     named = methods(data)
     limits = {name: data.limit(method.rows_a_step) for name, method in named.items()}
     runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name])]
-    bench.replicate((named[name], x) for name, x in runs)
-    expected = bench.predicted([(named[name], x) for name, x in runs], "f: predictions")
+    keys = [(named[name], x) for name, x in runs]
+    expected = bench.run(keys, keys, "f: predictions")
     rows = []
-    for (name, x), prediction in zip(runs, expected, strict=True):
-        row = bench.point(named[name], x, f"safe x {x:g}", prediction)
+    for (name, x), key in zip(runs, keys, strict=True):
+        row = bench.point(*key, f"safe x {x:g}", expected[key])
         diverged = sum(math.isinf(value) for value in bench.excesses(named[name], x))
         extra = {"safe_step": bench.safe, "limit": limits[name], "diverged": diverged}
         rows.append(row | {"method": name} | extra)
@@ -95,7 +95,7 @@ def words(table: pandas.DataFrame) -> list[str]:
     known = table[np.isfinite(table.predicted) & np.isfinite(table.excess) & (table.eta <= 0.5 * table.limit)]
     is_large = known.batch_size > 1
     out += [
-        _held(known[~is_large], "Schedules predicted before the run, over measured, up to half the limit"),
+        _held(known[~is_large], "Schedules predicted from the problem alone, over measured, up to half the limit"),
         _held(known[is_large], "The large mini-batch, likewise"),
     ]
     return out
@@ -201,7 +201,7 @@ def _held(rows: pandas.DataFrame, lead: str) -> str:
 def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) -> None:
     """Draw the excess against the step, a line a method, with the safe step and the stability limits marked."""
     ax = figure.subplots()
-    figure.subplots_adjust(left=0.065, right=0.985, top=0.8, bottom=0.09)
+    figure.subplots_adjust(left=0.065, right=0.985, top=0.78, bottom=0.09)
     drawing.head(figure, f"(f) Error against step size, P = {WORKERS}", title)
     drawing.frame(ax, "", "step size", "excess objective of w_bar")
     finite = table.excess[np.isfinite(table.excess)]
@@ -226,16 +226,17 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
     ax.set_xlim(table.eta.min() / 1.3, table.eta.max() * 1.3)
     drawing.decades(ax, "x")
     marks = {"safe step": float(table.safe_step.iloc[0])}
-    for limit, rows in table.groupby("limit"):
-        several = rows.method.nunique() > 1
-        marks[f"stability limit {'of one worker' if several else 'of ' + short_name(rows.method.iloc[0])}"] = limit
+    names = {MINI_BATCH: "limit, mini-batch", ONE_SHOT: "limit, one worker"}
+    for name, rows in table.groupby("method", sort=False):
+        if name in names or rows.batch_size.iloc[0] > 1:
+            marks[names.get(str(name), "limit, large mini-batch")] = float(rows["limit"].iloc[0])
     _mark(ax, marks)
-    drawing.legend(figure, entries, 0.9)
+    drawing.legend(figure, entries, 0.91)
     note = (
-        f"Marks: mean of {int(table.replicates.max())} runs, 95% interval. Lines: predicted before the runs, up to "
-        "the stability limit. Grey: below the statistical floor. What lies above the panel is in the table."
+        f"Marks: mean of {int(table.replicates.max())} runs, 95% interval. Lines: predicted from the problem alone. "
+        "Grey: below the statistical floor. What lies above the panel is in the table."
     )
-    figure.text(0.06, 0.865, note, ha="left", va="top", fontsize=FONT, color="#444444")
+    figure.text(0.06, 0.877, note, ha="left", va="top", fontsize=FONT, color="#444444")
 
 
 def _mark(ax: Axes, marks: dict[str, float]) -> None:
@@ -246,7 +247,7 @@ def _mark(ax: Axes, marks: dict[str, float]) -> None:
         side = "left" if place < 0.1 else "right" if place > 0.8 else "center"
         ax.axvline(eta, color=GREY, linestyle=(0, (4, 2)), linewidth=0.9, zorder=1)
         ax.annotate(
-            f"{name}: {sig(eta)}", (eta, 1.0), (0, 4 + 10 * (i % 2)), xycoords=("data", "axes fraction"),
+            f"{name} {sig(eta)}", (eta, 1.0), (0, 4 + 10 * (i % 2)), xycoords=("data", "axes fraction"),
             textcoords="offset points", ha=side, va="bottom", fontsize=FONT, color="#444444", annotation_clip=False,
         )  # fmt: skip
 
