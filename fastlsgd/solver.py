@@ -569,8 +569,8 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     ----------
     problem : Problem
     schedule : Schedule, default FixedPeriod(16)
-        When to average: MiniBatch(), OneShot(), FixedPeriod(p), AdaptivePeriod(mu), GrowingPeriod(first),
-        PostLocal(switch, p), Periods(list), or a class of your own with ``next_periods(view)``.
+        When to average: MiniBatch(), OneShot(), FixedPeriod(p), AdaptivePeriod(mu), RiskPeriod(epsilon),
+        GrowingPeriod(first), PostLocal(switch, p), Periods(list), or a class of your own with ``next_periods(view)``.
     step_size : StepSize or "auto"
         Constant(eta), PolynomialDecay(c, alpha), InverseTime(mu), or any function of step numbers (int64,
         from 1). "auto" is the constant step of ``Problem.safe_step``, which cannot diverge.

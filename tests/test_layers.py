@@ -51,7 +51,7 @@ ALLOWED["estimators"] = ALLOWED["experiments"]
 ALLOWED["benchmarks"] = ALLOWED["baselines"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
 ALLOWED["verdict"] = ALLOWED["plots"] = ALLOWED["report"] | {"report"}
-ALLOWED["cli_schedules"] = {"schedules"}
+ALLOWED["cli_schedules"] = {"schedules", "theory"}
 ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
 
 
