@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from .data import Shards
 from .losses import Loss
 from .problem import Problem
-from .schedules import AdaptivePeriod, FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal
+from .schedules import FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal
 from .solver import Diverged, Interrupted, Result, Run, local_sgd
 from .state import CheckpointError, State
 from .stepsizes import Constant, InverseTime, PolynomialDecay
@@ -41,12 +41,13 @@ if _TYPE_CHECKING:
     from .datasets import DatasetNotInstalled
     from .estimators import LocalSGDClassifier, LocalSGDRegressor
     from .experiments import tradeoff
-    from .theory import RiskPeriod
+    from .theory import AdaptivePeriod, RiskPeriod
 
 __version__ = "0.1.0"
 
 # Imported when first asked for: what they need takes longer to import than a fit takes.
 _LAZY = {
+    "AdaptivePeriod": "theory",
     "DatasetNotInstalled": "datasets",
     "LocalSGDClassifier": "estimators",
     "LocalSGDRegressor": "estimators",

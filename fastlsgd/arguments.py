@@ -164,11 +164,32 @@ def bound_schedule(schedule: Any, problem: Problem, step_size: StepSize, n_worke
     return bind(problem, step_size, n_workers, n_steps) if bind else schedule
 
 
-def round_lengths(lengths: Any, schedule: Schedule, left: int) -> npt.NDArray[np.int64]:
-    """Return what next_periods answered as int64, cut where `left` steps are reached."""
-    values = np.atleast_1d(np.asarray(lengths))
+@dataclasses.dataclass(frozen=True)
+class _View:
+    """What a schedule sees: see ``schedules.View``."""
+
+    n_workers: int
+    n_steps: int
+    t: int
+    n_rounds: int
+    eta: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+    objective: tuple[float, ...]
+
+
+def next_lengths(
+    schedule: Schedule,
+    n_workers: int,
+    n_steps: int,
+    t: int,
+    n_rounds: int,
+    eta: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]],
+    objective: tuple[float, ...] = (),
+) -> npt.NDArray[np.int64]:
+    """Ask the schedule for the rounds from step t on; return their lengths, cut where n_steps is reached."""
+    answer = schedule.next_periods(_View(n_workers, n_steps, t, n_rounds, eta, objective))
+    values, left = np.atleast_1d(np.asarray(answer)), n_steps - t
     if values.dtype.kind not in "iu" or values.ndim != 1 or values.size == 0 or (values < 1).any():
-        raise ValueError(f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {lengths!r}")
+        raise ValueError(f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {answer!r}")
     values = np.minimum(values.astype(np.uint64), np.uint64(left)).astype(np.int64)
     ends = np.cumsum(values)
     last = int(np.searchsorted(ends, left))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .schedules import AdaptivePeriod, FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal
+from .schedules import FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal, Schedule
 
 SCHEDULE_ITEMS = (
     "minibatch, one-shot, a period such as 16, adaptive (mu), adaptive-eff (mu_eff), adaptive:MU, "
@@ -22,7 +22,7 @@ SCHEDULES_HELP = (
 LARGEST = 2**62
 
 
-def parse_schedules(text: str) -> list[Any]:
+def parse_schedules(text: str) -> list[Schedule]:
     """Turn "minibatch,16,one-shot" into the schedules that ``experiments.compare`` takes.
 
     Raises
@@ -41,15 +41,17 @@ def parse_schedules(text: str) -> list[Any]:
     return [_schedule(item) for item in items]
 
 
-def _schedule(item: str) -> Any:
+def _schedule(item: str) -> Schedule:
     word, *values = item.lower().split(":")
+    from .theory import AdaptivePeriod  # not before a list is parsed: --help needs none of it
+
     makers: dict[tuple[str, int], Callable[..., Any]] = {
         ("minibatch", 0): MiniBatch,
         ("mini-batch", 0): MiniBatch,
         ("one-shot", 0): OneShot,
         ("oneshot", 0): OneShot,
-        ("adaptive", 0): lambda: "adaptive (mu)",
-        ("adaptive-eff", 0): lambda: "adaptive (mu_eff)",
+        ("adaptive", 0): lambda: AdaptivePeriod("auto"),
+        ("adaptive-eff", 0): lambda: AdaptivePeriod("effective"),
         ("adaptive", 1): lambda mu: AdaptivePeriod(float(mu)),
         ("growing", 1): lambda first: GrowingPeriod(_whole(first)),
         ("growing", 2): lambda first, power: GrowingPeriod(_whole(first), float(power)),

@@ -2,8 +2,9 @@
 
 A round is `period` local steps on every worker, then one averaging. Period 1 is mini-batch
 averaging, period n_steps is one-shot averaging, everything between is local SGD; the kernels
-know only round lengths. To write a schedule of your own: a frozen dataclass with
-``next_periods(view)``; set ``needs_objective = True`` on the class to be given ``view.objective``.
+know only round lengths. Those that ask the theory for constants of the problem, AdaptivePeriod and
+RiskPeriod, live there. To write a schedule of your own: a frozen dataclass with ``next_periods(view)``; set
+``needs_objective = True`` on the class to be given ``view.objective``.
 """
 
 from __future__ import annotations
@@ -106,72 +107,6 @@ class FixedPeriod:
     def next_periods(self, view: View) -> Periods_:
         """Return rounds of `period` steps."""
         return _equal_rounds(int(self.period), view)
-
-
-@dataclass(frozen=True)
-class AdaptivePeriod:
-    """As rarely as the step size allows: period <= c / (mu P eta), eta of the round's first step.
-
-    Our reading of Dieuleveut and Patel (NeurIPS 2019), whose abstract alone was at hand: the drift
-    of the workers within a round stays below c times the variance that averaging over P
-    leaves anyway. form="mu" gives max(1, floor(c / (mu P eta))), form="sharp"
-    1 + floor(c / (mu (P - 1) eta)). One worker: one round.
-
-    Parameters
-    ----------
-    mu : float
-        Strong convexity: the smallest eigenvalue of the Hessian at the optimum. In badly conditioned
-        problems the effective constant tr S / tr(H^-1 S), S the covariance of the gradient noise, keeps
-        the variance more surely (``fastlsgd.theory.estimate`` gives both).
-    c : float
-        Drift allowed, as a multiple of the variance of mini-batch averaging.
-    form : "mu" or "sharp"
-    """
-
-    mu: float
-    c: float = 1.0
-    form: str = "mu"
-
-    def __post_init__(self) -> None:
-        for name in ("mu", "c"):
-            value = getattr(self, name)
-            if isinstance(value, (str, bool)) or not 0 < value < math.inf:
-                raise ValueError(f"AdaptivePeriod: {name} must be positive and finite, got {value!r}")
-        if self.form not in ("mu", "sharp"):
-            raise ValueError(f"AdaptivePeriod: form must be 'mu' or 'sharp', got {self.form!r}")
-
-    def period(self, n_workers: int, eta: npt.ArrayLike, longest: int) -> npt.NDArray[np.int64]:
-        """Return the period at step sizes eta, at most `longest`."""
-        eta = np.asarray(eta, dtype=np.float64)
-        others = n_workers if self.form == "mu" else n_workers - 1
-        if n_workers == 1:
-            return np.full(eta.shape, longest, dtype=np.int64)
-        allowed = self.c / (self.mu * others * eta)
-        # A quotient that is an integer but for rounding must not fall to the one below; and the clip
-        # comes before the cast, as eta -> 0 overflows every integer.
-        allowed = np.floor(np.minimum(allowed * (1 + 1e-12), float(longest)))
-        if self.form == "sharp":
-            allowed = allowed + 1.0
-        return np.clip(allowed, 1.0, float(longest)).astype(np.int64)
-
-    def next_periods(self, view: View) -> Periods_:
-        """Return the rounds that the step sizes ahead allow, as many as are cheap to name at once."""
-        left = view.n_steps - view.t
-        first = int(self.period(view.n_workers, view.eta(np.array([view.t + 1])), left)[0])
-        if left <= first:
-            return left
-        if first >= 4096:  # few rounds: one at a time is cheap
-            return first
-        # eta is known ahead: walk through the step sizes of the next stretch.
-        stretch = min(left, max(4096, 64 * first))
-        at_step = self.period(view.n_workers, view.eta(np.arange(view.t + 1, view.t + 1 + stretch)), left)
-        if at_step[0] == at_step[-1] and (at_step == first).all():
-            return np.full(stretch // first, first, dtype=np.int64)
-        lengths, at = [], 0
-        while at < stretch and at + at_step[at] <= stretch:
-            lengths.append(int(at_step[at]))
-            at += lengths[-1]
-        return lengths or first
 
 
 @dataclass(frozen=True)

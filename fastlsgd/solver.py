@@ -101,18 +101,6 @@ class Result:
         return f"Result(t={self.state.t}, n_rounds={self.state.n_rounds}, n_params={self.w.size}, {self.trace!r})"
 
 
-@dataclass(frozen=True)
-class _View:
-    """What a schedule sees: see ``schedules.View``."""
-
-    n_workers: int
-    n_steps: int
-    t: int
-    n_rounds: int
-    eta: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
-    objective: tuple[float, ...] = ()
-
-
 class Run:
     """A run that can be advanced a few rounds at a time: for simulators that embed one.
 
@@ -413,9 +401,9 @@ class Run:
         with threads_given(self._n_threads):
             if getattr(self.schedule, "needs_objective", False):
                 objectives = (*objectives, float(self.problem.objective(self.w)))
-            view = _View(self.n_workers, self.n_steps, state.t, state.n_rounds, self._eta, objectives)
-            answer = self.schedule.next_periods(view)
-        lengths = arguments.round_lengths(answer, self.schedule, self.n_steps - state.t)
+            lengths = arguments.next_lengths(
+                self.schedule, self.n_workers, self.n_steps, state.t, state.n_rounds, self._eta, objectives
+            )
         state.pending = Pending(lengths, state.n_rounds, state.t, objectives)
 
     def _eta(self, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -577,8 +565,8 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     ----------
     problem : Problem
     schedule : Schedule, default FixedPeriod(16)
-        When to average: MiniBatch(), OneShot(), FixedPeriod(p), AdaptivePeriod(mu), GrowingPeriod(first),
-        PostLocal(switch, p), Periods(list), or a class of your own with ``next_periods(view)``.
+        When to average: MiniBatch(), OneShot(), FixedPeriod(p), AdaptivePeriod(mu), RiskPeriod(epsilon),
+        GrowingPeriod(first), PostLocal(switch, p), Periods(list), or a class of your own with ``next_periods(view)``.
     step_size : StepSize or "auto"
         Constant(eta), PolynomialDecay(c, alpha), InverseTime(mu), or any function of step numbers (int64,
         from 1). "auto" is the constant step of ``Problem.safe_step``, which cannot diverge.

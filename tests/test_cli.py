@@ -25,15 +25,8 @@ from typer.testing import CliRunner  # noqa: E402
 import fastlsgd as fl  # noqa: E402
 from fastlsgd import cli, datasets, experiments, plots  # noqa: E402
 from fastlsgd.cli_schedules import parse_schedules  # noqa: E402
-from fastlsgd.schedules import (  # noqa: E402
-    AdaptivePeriod,
-    FixedPeriod,
-    GrowingPeriod,
-    MiniBatch,
-    OneShot,
-    Periods,
-    PostLocal,
-)
+from fastlsgd.schedules import FixedPeriod, GrowingPeriod, MiniBatch, OneShot, Periods, PostLocal  # noqa: E402
+from fastlsgd.theory import AdaptivePeriod  # noqa: E402
 
 SMALL = ["--replicates", "2", "--passes", "1", "--workers", "2", "--schedules", "minibatch,4,one-shot"]
 
@@ -305,7 +298,7 @@ def test_a_common_step_that_diverges_is_shown_and_not_fatal(csv):
         ("minibatch", [MiniBatch()]),
         ("Mini-Batch, one-shot,oneshot", [MiniBatch(), OneShot(), OneShot()]),
         ("16,256", [FixedPeriod(16), FixedPeriod(256)]),
-        ("adaptive,adaptive-eff", ["adaptive (mu)", "adaptive (mu_eff)"]),
+        ("adaptive,adaptive-eff", [AdaptivePeriod("auto"), AdaptivePeriod("effective")]),
         ("adaptive:0.01", [AdaptivePeriod(0.01)]),
         ("growing:4,growing:4:0.5", [GrowingPeriod(4), GrowingPeriod(4, 0.5)]),
         ("post-local:100:16", [PostLocal(100, 16)]),

@@ -11,6 +11,7 @@ from fastlsgd import theory
 from fastlsgd.experiments import compare, tradeoff
 from fastlsgd.experiments.metrics import TestPart, auc, auc_error, mean_interval, r2, r2_error, ratio_interval
 from fastlsgd.experiments.tuning import Grid, Ladder
+from fastlsgd.theory import adaptive
 from fastlsgd.trace import COLUMNS
 
 SECONDS = ["wall_s", "compute_s", "wait_s", "average_s"]
@@ -83,6 +84,16 @@ def test_tradeoff_takes_single_settings_and_tells_its_progress():
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert table.n_rounds.tolist() == [1, 1, 1]
     assert table.step_size[0] == f"Constant(eta={a_problem().safe_step()!r})"
+
+
+def test_tradeoff_binds_a_schedule_once_for_all_replicates(monkeypatch):
+    asked = []
+    monkeypatch.setattr(adaptive, "estimate", lambda problem: asked.append(problem) or theory.estimate(problem))
+    problem = a_problem("squared", n=100)
+    table = tradeoff(problem, schedules=[fl.AdaptivePeriod("auto")], n_workers=[2, 4], replicates=3, record=1)
+    assert len(asked) == 2
+    assert table.schedule.nunique() == 1 and "mu=0." in table.schedule[0]
+    assert len(table) == 6
 
 
 def test_tradeoff_shows_a_run_that_diverged():
@@ -180,7 +191,7 @@ def test_compare_excess_is_that_of_the_runs_it_names(comparison):
     f_star = problem.objective(problem.optimum())
     assert facts["f_star"] == f_star and facts["n_steps"] == 600
     options = {"sampling": "replacement", "record": 0, "n_workers": 4, "n_steps": 600}
-    adaptive = fl.AdaptivePeriod(theory.estimate(problem).mu_eff)
+    adaptive = fl.AdaptivePeriod("effective")
     for method, schedule in (("period 16", fl.FixedPeriod(16)), ("adaptive (mu_eff)", adaptive)):
         for step in ("common", "own"):
             row = comparison.row(method, step)

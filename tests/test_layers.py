@@ -55,7 +55,7 @@ ALLOWED["benchmarks"] = ALLOWED["baselines"]
 ALLOWED["report"] = ALLOWED["experiments"] | {"experiments"}
 ALLOWED["verdict"] = ALLOWED["plots"] = ALLOWED["report"] | {"report"}
 ALLOWED["reproduce"] = ALLOWED["plots"] | {"plots", "datasets"}
-ALLOWED["cli_schedules"] = {"schedules"}
+ALLOWED["cli_schedules"] = {"schedules", "theory"}
 ALLOWED["cli"] = set(ALLOWED) | {"_kernels"} | ABOVE
 
 

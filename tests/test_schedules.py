@@ -1,5 +1,6 @@
 """Schedules and step sizes: the numbers they name, and what they refuse."""
 
+import pickle
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +97,78 @@ def test_adaptive_rounds_do_not_depend_on_where_they_are_asked():
     assert run.trace.periods == whole.trace.periods
 
 
+# ---- adaptive periods by constants of the problem ----
+
+
+@pytest.fixture(scope="module")
+def skewed():
+    """Logistic rows of different scales: mu, mu_eff and the largest eigenvalue lie far apart."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 4)) * [3.0, 1.0, 0.5, 0.2]
+    return fl.Problem(X, np.where(X @ [0.3, -1.0, 1.0, 1.0] + rng.logistic(size=400) > 0, 1.0, -1.0), loss="logistic")
+
+
+RUN = {"n_workers": 4, "n_steps": 2_000, "step_size": fl.PolynomialDecay(2.0, 0.5, eta_max=0.2)}
+
+
+@pytest.mark.parametrize(("mu", "constant"), [("auto", "mu"), ("effective", "mu_eff")])
+@pytest.mark.parametrize("form", ["mu", "sharp"])
+def test_a_run_finds_the_constant_that_an_adaptive_period_asks_for(skewed, mu, constant, form):
+    rule = fl.AdaptivePeriod(mu, 0.5, form)
+    estimated = getattr(fl.theory.estimate(skewed), constant)
+    run = fl.Run(skewed, schedule=rule, **RUN)
+    assert run.schedule.mu == pytest.approx(estimated, rel=5e-6)
+    assert (run.schedule.c, run.schedule.form) == (0.5, form)
+    given = fl.local_sgd(skewed, schedule=fl.AdaptivePeriod(run.schedule.mu, 0.5, form), **RUN)
+    assert run.advance().w.tobytes() == given.w.tobytes()
+    assert run.trace.periods == given.trace.periods
+    assert 1 < run.n_rounds < 2_000
+
+
+def test_the_smallest_eigenvalue_averages_more_rarely_than_the_effective_constant(skewed):
+    rounds = [
+        fl.local_sgd(skewed, schedule=fl.AdaptivePeriod(mu), **RUN).state.n_rounds for mu in ("auto", "effective")
+    ]
+    assert 2 * rounds[0] < rounds[1]
+
+
+def test_a_run_with_an_estimated_period_is_gone_on_with(skewed, tmp_path):
+    options = {"schedule": fl.AdaptivePeriod("auto"), **RUN}
+    stopped = fl.local_sgd(skewed, record=[700], callback=lambda record: True, **options)
+    stopped.state.save(tmp_path / "state")
+    rest = fl.local_sgd(skewed, state=fl.State.load(tmp_path / "state"), **options)
+    assert rest.w.tobytes() == fl.local_sgd(skewed, **options).w.tobytes()
+    with pytest.raises(
+        fl.CheckpointError, match=r"schedule is .AdaptivePeriod\(mu=0.4.*, was .AdaptivePeriod\(mu=0.007"
+    ):
+        fl.local_sgd(skewed, state=stopped.state, **(options | {"schedule": fl.AdaptivePeriod("effective")}))
+
+
+def test_an_estimated_period_binds_to_constants_and_needs_none_for_one_worker(skewed):
+    rule, step = fl.AdaptivePeriod("effective"), fl.Constant(0.1)
+    assert rule.bind(fl.theory.estimate(skewed), step, 4, 100) == rule.bind(skewed, step, 4, 100)
+    assert rule.bind(None, step, 1, 100) == fl.OneShot()
+    number = fl.AdaptivePeriod(0.1)
+    assert number.bind(None, step, 4, 100) is number
+
+
+def test_an_estimated_period_says_who_binds_it(skewed):
+    rule = fl.AdaptivePeriod("auto")
+    assert repr(rule) == "AdaptivePeriod(mu='auto', c=1.0, form='mu')"
+    assert pickle.loads(pickle.dumps(rule)) == rule != fl.AdaptivePeriod("effective")
+    for ask in (
+        lambda: fl.theory.n_rounds(rule, fl.Constant(0.1), 4, 100),
+        lambda: rule.period(1, 0.1, 100),
+    ):
+        with pytest.raises(
+            ValueError, match=r"AdaptivePeriod\(mu='auto', .* must be bound to a problem: local_sgd does"
+        ):
+            ask()
+    found = fl.theory.predict(skewed, rule, fl.Constant(0.1), 4, 1000)
+    bound = rule.bind(skewed, fl.Constant(0.1), 4, 1000)
+    assert found == fl.theory.predict(skewed, bound, fl.Constant(0.1), 4, 1000)
+
+
 @dataclass(frozen=True)
 class HalveWhenHalved:
     """A schedule of a user's own: twice the rounds each time the objective has halved."""
@@ -156,7 +229,10 @@ def test_step_sizes():
         (lambda: fl.Periods([]), "lengths must not be empty"),
         (lambda: fl.Periods([1, 0]), r"lengths\[1\] must be an int >= 1, got 0"),
         (lambda: fl.AdaptivePeriod(0.0), "mu must be positive"),
-        (lambda: fl.AdaptivePeriod("auto"), "mu must be positive"),
+        (
+            lambda: fl.AdaptivePeriod("automatic"),
+            "mu must be positive and finite, 'auto' or 'effective', got 'automatic'",
+        ),
         (lambda: fl.AdaptivePeriod(1.0, form="both"), "form must be 'mu' or 'sharp'"),
         (lambda: fl.Constant(-0.1), "eta must be positive and finite, got -0.1"),
         (lambda: fl.Constant(float("nan")), "eta must be positive"),

@@ -235,7 +235,7 @@ def compare(
         constants = theory.estimate(problem)
         step = common_step(problem, step_size)
         lab = Lab(problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress)
-        methods = methods_of(schedules, constants, n_workers, n_steps, problem.n_params <= DENSE_HESSIAN)
+        methods = methods_of(schedules, constants, step, n_workers, n_steps, problem.n_params <= DENSE_HESSIAN)
         seeds = [seed + r for r in range(replicates)]
         with warnings.catch_warnings():  # a grid that goes up to the bound is meant to
             warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from .. import baselines
 from ..cores import resolve_threads
 from ..problem import Problem
-from ..schedules import AdaptivePeriod, FixedPeriod, MiniBatch, OneShot, Schedule
+from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
 from ..solver import Diverged, Result, local_sgd
 from ..stepsizes import Constant, StepSize
-from ..theory import Constants
+from ..theory import AdaptivePeriod, Constants
 from ..trace import allreduce_bytes
 
 Progress = Callable[[int, int], object]
@@ -71,19 +71,25 @@ class Method:
 def methods_of(
     schedules: Sequence[Schedule | str] | None,
     constants: Constants,
+    step: StepSize,
     n_workers: int,
     n_steps: int,
     with_newton: bool = True,
 ) -> list[Method]:
     """Return mini-batch averaging first, then the schedules (or their names), then the baselines.
 
+    Adaptive periods are bound here, once for all runs.
+
     Raises
     ------
     ValueError, TypeError
         A name that is not known, or no schedule.
     """
-    named = dict(_named(entry, constants) for entry in (SCHEDULES if schedules is None else schedules))
+    named = dict(_named(entry) for entry in (SCHEDULES if schedules is None else schedules))
     named = {MINI_BATCH: MiniBatch()} | named
+    for name, schedule in named.items():
+        if isinstance(schedule, AdaptivePeriod):
+            named[name] = schedule.bind(constants, step, n_workers, n_steps)
     methods = [Method(name, "schedule", n_workers, n_steps, schedule) for name, schedule in named.items()]
     for schedule in named.values():
         if isinstance(schedule, FixedPeriod):
@@ -98,12 +104,12 @@ def methods_of(
     return [*methods, *built_on]
 
 
-def _named(entry: Schedule | str, constants: Constants) -> tuple[str, Schedule]:
+def _named(entry: Schedule | str) -> tuple[str, Schedule]:
     known: dict[str, Schedule] = {
         MINI_BATCH: MiniBatch(),
         ONE_SHOT: OneShot(),
-        "adaptive (mu)": AdaptivePeriod(constants.mu),
-        "adaptive (mu_eff)": AdaptivePeriod(constants.mu_eff),
+        "adaptive (mu)": AdaptivePeriod("auto"),
+        "adaptive (mu_eff)": AdaptivePeriod("effective"),
     }
     if isinstance(entry, str):
         word, _, number = entry.partition(" ")

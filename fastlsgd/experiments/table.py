@@ -109,6 +109,7 @@ def tradeoff(
                 "seed": seed + replicate,
             }
             run = Run(problem, **own, n_steps=n_steps, n_threads=n_threads, record=record, **options)
+            schedule = run.schedule  # bound to the problem: once for all replicates
             parts.append(_records(run, replicate, has_minimum))
             if progress is not None:
                 progress(len(parts), len(settings) * replicates)

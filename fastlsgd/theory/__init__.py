@@ -3,9 +3,10 @@
 ``estimate`` gives the constants of a problem (curvature, noise, statistical floor) that schedules and step sizes
 ask for; ``predict`` what a run will give on data; ``exact_moments`` the exact second moments of local SGD on
 quadratics; ``finite_moments`` those on given rows; ``bounds`` certificates;
-``adaptive_period`` and its neighbours how rarely one may average.
+``adaptive_period`` and its neighbours how rarely one may average, ``AdaptivePeriod`` and ``RiskPeriod`` as schedules.
 """
 
+from .adaptive import AdaptivePeriod
 from .bounds import Bound, Bounds, bounds, bounds_multiplicative
 from .closed import closed_bounds
 from .closure import Settled, data_stability_limit, settle
@@ -29,6 +30,7 @@ from .rounds import round_lengths
 from .stragglers import expected_max_normal, exponential_round_time, round_time
 
 __all__ = [
+    "AdaptivePeriod",
     "Bound",
     "Bounds",
     "Constants",

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import arguments
-from ..schedules import AdaptivePeriod, Schedule
+from ..schedules import Schedule
 from ..stepsizes import StepSize
+from .adaptive import AdaptivePeriod
 from .rounds import round_lengths
 
 Vector = npt.NDArray[np.float64]

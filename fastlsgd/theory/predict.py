@@ -98,7 +98,7 @@ def predict(
         An Expansion spares its cost (two passes and an eigendecomposition) when there is more than one prediction. Of
         a quadratic stream the prediction is exact; sampling and target have no say.
     schedule : Schedule, int or sequence of int
-        As in ``round_lengths``.
+        As in ``round_lengths``; one that needs constants of the problem is bound to it.
     step_size : StepSize
     n_workers, n_steps : int
     w0 : array, shape (n_params,), or None
@@ -138,6 +138,8 @@ def predict(
     shares = arguments.averaging_weights(weights, n_workers, around.problem.n_samples)
     start = around.directions.T @ (arguments.start_at(w0, around.problem).astype(np.float64) - around.w_star)
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
+    if hasattr(schedule, "bind"):
+        schedule = schedule.bind(around.problem, step_size, n_workers, n_steps)
     lengths, w2 = round_lengths(schedule, n_workers, etas), float(shares @ shares)
     epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
     run = _Run(around, etas, lengths, w2, batch_size, epoch_rows)

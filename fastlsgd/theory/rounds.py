@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +11,6 @@ from .. import arguments
 from ..schedules import FixedPeriod, Periods, Schedule
 
 Etas = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _View:
-    """What a schedule sees before the run: see ``schedules.View``."""
-
-    n_workers: int
-    etas: Etas
-    t: int
-    n_rounds: int
-    objective: tuple[float, ...] = ()
-
-    @property
-    def n_steps(self) -> int:
-        return len(self.etas)
-
-    def eta(self, t: npt.NDArray[np.int64]) -> Etas:
-        return self.etas[t - 1]
 
 
 def round_lengths(
@@ -64,8 +45,7 @@ def round_lengths(
     parts: list[npt.NDArray[np.int64]] = []
     t = n_rounds = 0
     while t < len(steps):
-        answer = schedule.next_periods(_View(n_workers, steps, t, n_rounds))
-        parts.append(arguments.round_lengths(answer, schedule, len(steps) - t))
+        parts.append(arguments.next_lengths(schedule, n_workers, len(steps), t, n_rounds, lambda at: steps[at - 1]))
         t, n_rounds = t + int(parts[-1].sum()), n_rounds + len(parts[-1])
     return np.concatenate(parts)
 
