@@ -14,7 +14,7 @@ from ..experiments.comparison import need_pandas
 from ..experiments.metrics import ratio_interval
 from ..plots import FONT
 from ..report import sig
-from ..schedules import AdaptivePeriod, FixedPeriod, MiniBatch, Schedule
+from ..schedules import FixedPeriod, MiniBatch, Schedule
 from ..stepsizes import Constant
 from . import drawing, simulated
 from .figure import Figure, Made, Request
@@ -82,7 +82,7 @@ def _cell(
     }  # fmt: skip
     row |= dict(zip(("ratio", "ratio_low", "ratio_high"), found.get(longest, (1.0, 1.0, 1.0)), strict=True))
     for name, mu in (("mu", constants.mu), ("mu_eff", constants.mu_eff)):
-        ours, n_rounds = measured(AdaptivePeriod(mu))
+        ours, n_rounds = measured(theory.AdaptivePeriod(mu))
         names = (f"{name}_ratio", f"{name}_ratio_low", f"{name}_ratio_high")
         row |= {f"{name}_factor": n_steps / n_rounds}
         row |= dict(zip(names, ratio_interval(ours, often), strict=True))

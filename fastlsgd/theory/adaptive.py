@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..problem import Problem
 from ..schedules import OneShot, Periods_, Schedule, View
 from ..stepsizes import StepSize
-from .constants import Constants, estimate
+from .constants import Constants
+from .estimation import estimate
 
 # An estimated mu is kept to so many digits: the others depend on the linear algebra library and its threads, and
 # would make another run of the one that a checkpoint came from.
