@@ -33,7 +33,7 @@ Matrix = npt.NDArray[np.float64]
 
 # Parts of a round at which the spread is looked at: Chebyshev's three points of equal weight. Slopes and curvature
 # are averaged at each, as their means over a round are not those at its mean spread (flights13_late, half the limit,
-# period 16: 1.08 times what is measured, as at sixteen points; 1.15 at the mean spread).
+# period 16: 1.09 times what is measured; 1.15 at the mean spread, 1.08 at sixteen points).
 PHASES = (0.5 - np.sqrt(0.125), 0.5, 0.5 + np.sqrt(0.125))
 # Settled when an iteration changes the spread by less than this part.
 SETTLED, MOST_ITERATIONS = 1e-5, 300
