@@ -16,6 +16,7 @@ from ..stepsizes import StepSize
 from ..theory import Expansion, RiskPeriod, predict
 
 Sampling = Literal["replacement", "reshuffle"]
+Partition = Literal["iid", "contiguous"]
 
 # Replicates are added this many at a time.
 AT_ONCE = 25
@@ -31,6 +32,7 @@ class Setting:
     step_size : StepSize
     n_workers, n_steps : int
     sampling : "replacement" or "reshuffle"
+    partition : "iid" or "contiguous"
     """
 
     problem: Problem
@@ -38,13 +40,14 @@ class Setting:
     n_workers: int
     n_steps: int
     sampling: Sampling = "replacement"
+    partition: Partition = "iid"
 
     def excesses(self, schedule: Schedule, seeds: Iterable[int]) -> npt.NDArray[np.float64]:
         """Return F(w_bar) - F* of a run a seed, from zero."""
         averages = [
             local_sgd(
                 self.problem, n_workers=self.n_workers, n_steps=self.n_steps, schedule=schedule, seed=seed,
-                step_size=self.step_size, sampling=self.sampling, record=0,
+                step_size=self.step_size, sampling=self.sampling, partition=self.partition, record=0,
             ).w_bar
             for seed in seeds
         ]  # fmt: skip
@@ -84,7 +87,7 @@ def compare_prediction(
     """Predict the run, then make replicates until the standard error of their mean is below precision, or `most`."""
     expected = predict(
         around or Expansion(setting.problem), schedule, setting.step_size, setting.n_workers, setting.n_steps,
-        sampling=setting.sampling,
+        sampling=setting.sampling, partition=setting.partition,
     ).excess  # fmt: skip
     found = np.zeros(0)
     while len(found) < most:

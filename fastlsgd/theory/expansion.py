@@ -8,6 +8,7 @@ are at w* from all rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ import numpy.typing as npt
 from ..problem import Problem
 from .constants import check_size, gradient_covariance
 from .rows import form
+
+if TYPE_CHECKING:
+    from .dealt import Dealt
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -54,6 +58,8 @@ class Expansion:
         The sampled rows in the eigenbasis.
     penalty : array, shape (m, m)
         The Hessian of the penalty, in the eigenbasis.
+    pull : array, shape (m,)
+        Its gradient at w_star.
     """
 
     def __init__(self, problem: Problem, n_rows: int | None = None) -> None:
@@ -70,8 +76,10 @@ class Expansion:
         penalised = np.ones(problem.n_params)
         penalised[problem.n_features :] = 0.0
         self.penalty = problem.l2 * self.into(np.diag(penalised))
-        self._pull = self.directions.T @ (problem.l2 * penalised * self.w_star)
+        self.pull = self.directions.T @ (problem.l2 * penalised * self.w_star)
         self._sample(n_rows)
+        # The rows as last dealt to workers: predictions of the same n_workers share it.
+        self.dealt: Dealt | None = None
 
     def _sample(self, n_rows: int | None) -> None:
         problem = self.problem
@@ -128,7 +136,7 @@ class Expansion:
         if not self.is_quadratic:
             hessian = hessian + self._mean_of_rows(self._weights * (curvature - self._curvature))
         # The covariance at w* is a mean of squares: there the mean gradient of the data is minus the penalty's.
-        at_optimum = self.covariance + np.outer(self._pull, self._pull)
+        at_optimum = self.covariance + np.outer(self.pull, self.pull)
         return gradient, hessian, at_optimum + self._mean_of_rows(self._weights**2 * (squares - self._slopes**2))
 
     def added_noise(self, spread: Matrix) -> Matrix:

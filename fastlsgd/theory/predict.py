@@ -10,6 +10,7 @@ Its average over the path is the bias B of w_bar; noise of covariance Sigma, at 
     E F(w_bar) - F* = F(w* + B) - F* + (1/2) tr F''(w*) H^-1 Sigma H^-1 w2 v
 
 with v of ``averaged_variance`` along the eigenvectors of H (constant steps; else the recursion of ``exact_moments``).
+Workers whose shards differ (partition="contiguous") each have a path and a spread of their own: see ``shards``.
 Derived for this package; an asymptotic formula, not a bound.
 """
 
@@ -28,11 +29,13 @@ from ..schedules import Schedule
 from ..stepsizes import StepSize
 from ..stream_problem import StreamProblem
 from .closure import Settled, settle
+from .dealt import Dealt
 from .exact import averaged_variance, averaged_variance_of
 from .expansion import Expansion
 from .periods import interpolation
 from .reshuffling import reshuffled_variance
 from .rounds import round_lengths
+from .shards import shard_moments
 from .streamed import exact_prediction
 
 Vector = npt.NDArray[np.float64]
@@ -86,9 +89,10 @@ def predict(
     w0: npt.ArrayLike | None = None,
     *,
     sampling: Literal["replacement", "reshuffle"] = "replacement",
+    partition: Literal["iid", "contiguous"] = "iid",
     target: Literal["empirical", "population"] = "empirical",
     batch_size: int = 1,
-    weights: npt.ArrayLike | None = None,
+    weights: str | npt.ArrayLike | None = None,
 ) -> Prediction:
     """Predict the excess objective of w_bar, from the problem alone.
 
@@ -106,17 +110,22 @@ def predict(
     sampling : "replacement" or "reshuffle"
         With replacement rows are drawn from the whole data set. Reshuffled, every worker visits its shard, dealt at
         random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``).
+    partition : "iid" or "contiguous"
+        Contiguous: with replacement, worker k draws from its own shard, the k-th block of rows as they lie, however
+        much the shards differ; at most 200 parameters. The excess is that over the minimum for all rows.
     target : "empirical" or "population"
         The excess over the minimum of F; or that over the minimum of its expectation, whose sample the rows are:
         this adds the statistical floor, tr(H^-1 S) / (2 n_samples) (asymptotic).
     batch_size : int
-    weights : array, shape (n_workers,), or None
+    weights : None, "rows" or array, shape (n_workers,)
+        As in ``local_sgd``.
 
     Raises
     ------
     ValueError
         More than 2,000 parameters; no optimum; a step beyond the stability limit; reshuffled shards that differ too
-        much: where a worker has time to reach its own shard's optimum, the formula does not hold.
+        much: where a worker has time to reach its own shard's optimum, the formula does not hold. Contiguous shards
+        with reshuffling.
 
     Examples
     --------
@@ -134,6 +143,7 @@ def predict(
     n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
     batch_size = arguments.whole("batch_size", batch_size)
     arguments.one_of("sampling", sampling, ("replacement", "reshuffle"))
+    arguments.one_of("partition", partition, ("iid", "contiguous"))
     arguments.one_of("target", target, ("empirical", "population"))
     shares = arguments.averaging_weights(weights, n_workers, around.problem.n_samples)
     start = around.directions.T @ (arguments.start_at(w0, around.problem).astype(np.float64) - around.w_star)
@@ -141,32 +151,81 @@ def predict(
     if hasattr(schedule, "bind"):
         schedule = schedule.bind(around.problem, step_size, n_workers, n_steps)
     lengths, w2 = round_lengths(schedule, n_workers, etas), float(shares @ shares)
-    epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
-    run = _Run(around, etas, lengths, w2, batch_size, epoch_rows)
-
-    path = _path_mean(run, start)
-    if epoch_rows is None:
-        variance_along = run.variance(run.noise)
+    if partition == "contiguous":
+        if sampling == "reshuffle":
+            raise ValueError(
+                'reshuffled runs on contiguous shards cannot be predicted; predict sampling="replacement", which is '
+                "right as far as it is the shards' differences that count"
+            )
+        parts = _of_shards(around, start, lengths, etas, shares, batch_size)
     else:
-        run.check_shards(epoch_rows)
-        variance_along = run.reshuffled_variance(epoch_rows)
-    # Along the eigenvectors of H there, as the Hessian at the optimum and its square weigh them.
-    weight = around.eigenvalues @ run.directions**2
-    weight2 = around.eigenvalues**2 @ run.directions**2
-    bias = float(around.problem.excess(around.w_star + around.directions @ path, around.w_star))
-    variance = 0.5 * float(weight @ variance_along)
-    excess, doubt = bias + variance, run.doubt(path)
+        epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
+        parts = _of_one_path(_Run(around, etas, lengths, w2, batch_size, epoch_rows), start)
+    excess = parts.bias + parts.variance
     if target == "population":
         excess += float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * around.problem.n_samples)
     return Prediction(
         excess=excess,
+        e2=parts.e2,
+        consensus=parts.consensus,
+        bias=parts.bias,
+        variance=parts.variance,
+        low=max(0.0, excess - parts.doubt),
+        high=excess + parts.doubt,
+        n_rounds=len(lengths),
+    )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a prediction is put together from."""
+
+    bias: float
+    variance: float
+    e2: float
+    consensus: float
+    doubt: float
+
+
+def _of_shards(
+    around: Expansion, start: Vector, lengths: npt.NDArray[np.int64], etas: Vector, weights: Vector, batch_size: int
+) -> _Parts:
+    """Predict a run whose workers draw from shards that differ."""
+    found = shard_moments(_dealt(around, len(weights)), start, lengths, etas, weights, batch_size)
+    hessian, change = around.hessian(found.mean), found.second_order - found.mean
+    return _Parts(
+        bias=float(around.problem.excess(around.w_star + around.directions @ found.mean, around.w_star)),
+        variance=0.5 * float(np.trace(hessian @ found.covariance)),
+        e2=float(around.eigenvalues**2 @ (np.diag(found.covariance) + found.mean**2)),
+        consensus=found.consensus,
+        doubt=0.5 * (abs(float(found.mean @ hessian @ change)) + 0.5 * float(change @ hessian @ change)),
+    )
+
+
+def _dealt(around: Expansion, n_workers: int) -> Dealt:
+    if around.dealt is None or around.dealt.n_workers != n_workers:
+        around.dealt = Dealt(around, n_workers)
+    return around.dealt
+
+
+def _of_one_path(run: _Run, start: Vector) -> _Parts:
+    """Predict a run whose workers all go the same way but for their noise."""
+    around = run.around
+    path = _path_mean(run, start)
+    if run.epoch_rows is None:
+        variance_along = run.variance(run.noise)
+    else:
+        run.check_shards(run.epoch_rows)
+        variance_along = run.reshuffled_variance(run.epoch_rows)
+    # Along the eigenvectors of H there, as the Hessian at the optimum and its square weigh them.
+    weight = around.eigenvalues @ run.directions**2
+    weight2 = around.eigenvalues**2 @ run.directions**2
+    return _Parts(
+        bias=float(around.problem.excess(around.w_star + around.directions @ path, around.w_star)),
+        variance=0.5 * float(weight @ variance_along),
         e2=float(weight2 @ variance_along + around.eigenvalues**2 @ path**2),
         consensus=run.consensus(),
-        bias=bias,
-        variance=variance,
-        low=max(0.0, excess - doubt),
-        high=excess + doubt,
-        n_rounds=run.n_rounds,
+        doubt=run.doubt(path),
     )
 
 
@@ -202,8 +261,8 @@ class _Run:
         batch_size: int,
         epoch_rows: int | None,
     ) -> None:
-        self.around, self.etas, self.w2, self.batch_size = around, etas, w2, batch_size
-        self.n_steps, self.n_rounds, self.last_length = len(etas), len(lengths), int(lengths[-1])
+        self.around, self.etas, self.w2, self.batch_size, self.epoch_rows = around, etas, w2, batch_size, epoch_rows
+        self.n_steps, self.last_length = len(etas), int(lengths[-1])
         self.is_constant = bool((etas == etas[0]).all())
         self.is_steady = self.is_constant and bool((lengths[:-1] == lengths[0]).all()) and lengths[-1] <= lengths[0]
         self.moments = np.array([1])
