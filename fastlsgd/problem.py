@@ -209,13 +209,20 @@ class Problem:
     def step_bound(self, batch_size: int = 1) -> float:
         """Return a step that no constant step may exceed, from one pass over the data.
 
-        For the squared loss 2 b mean|x|^2 / mean|x|^4 (times 1 / weight where rows are weighted): beyond it the
-        second moment of one worker grows from the isotropic start, a necessary bound only. For
-        any loss 2 / l2, beyond which the penalty alone makes the iterates grow.
+        For the squared loss 2 (mean|x|^2 + d l2) / (mean|x|^4 / b + 2 l2 mean|x|^2 + d l2^2), d the features and x less
+        the intercept's 1 where l2 stands before it (times 1 / weight where rows are weighted): beyond it the second
+        moment of one worker grows from the isotropic start, a necessary bound only. For any loss 2 / l2, beyond which
+        the penalty alone makes the iterates grow.
         """
         bound = 2.0 / self.l2 if self.l2 else math.inf
-        if self.loss.name == "squared" and self.row_norms().mean_fourth:
-            bound = min(bound, 2.0 * batch_size * self.row_norms().mean_square / self.row_norms().mean_fourth)
+        norms = self.row_norms() if self.loss.name == "squared" else None
+        if norms and norms.mean_fourth:
+            ones = 0.0
+            if self.fit_intercept:
+                ones = 1.0 if self.sample_weight is None else float(self.sample_weight.mean(dtype=np.float64))
+            shrunk = self.n_features * self.l2
+            grown = norms.mean_fourth / batch_size + 2.0 * self.l2 * (norms.mean_square - ones) + shrunk * self.l2
+            bound = min(bound, 2.0 * (norms.mean_square + shrunk) / grown)
         return bound
 
     def objective(self, w: npt.ArrayLike) -> float | Vector:

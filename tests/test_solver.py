@@ -466,10 +466,25 @@ def test_a_step_beyond_the_bound_is_warned_of(problem):
     assert squared.step_bound(4) == pytest.approx(8 * norms.mean() / (norms**2).mean(), rel=1e-12)
     with pytest.warns(RuntimeWarning, match=rf"beyond {squared.step_bound():g}, the largest"):
         fl.local_sgd(squared, **options(step_size=fl.Constant(1.01 * squared.step_bound()), n_steps=1))
-    assert fl.Problem(X, y, l2=1e3).step_bound() == 2e-3
+    assert fl.Problem(X, y, l2=1e3).step_bound() == pytest.approx(2e-3, rel=0.05)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fl.local_sgd(squared, **options(step_size=fl.Constant(0.99 * squared.step_bound()), n_steps=1))
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.1, 3.0])
+def test_the_bound_is_where_a_second_moment_grows_from_the_isotropic_start(l2, intercept):
+    """E |(I - eta (x x' + l2 I)) z|^2 = E |z|^2 there, z isotropic; and the limit of stability is no higher."""
+    from fastlsgd.theory import data_stability_limit
+
+    X = np.random.default_rng(3).standard_normal((300, 6)) * np.arange(1.0, 7)
+    problem = fl.Problem(X, X.sum(axis=1), l2=l2, fit_intercept=intercept)
+    rows = np.column_stack([X, np.ones((300, int(intercept)))])
+    penalty = l2 * np.diag(np.arange(rows.shape[1]) < 6)
+    steps = np.eye(rows.shape[1]) - problem.step_bound() * (rows[:, :, None] * rows[:, None, :] + penalty)
+    assert (steps**2).sum(axis=(1, 2)).mean() == pytest.approx(rows.shape[1], rel=1e-10)
+    assert data_stability_limit(problem) <= problem.step_bound() * (1 + 1e-3)
 
 
 def test_a_logistic_objective_on_separable_data_has_no_optimum():
