@@ -209,10 +209,10 @@ class Problem:
     def step_bound(self, batch_size: int = 1) -> float:
         """Return a step that no constant step may exceed, from one pass over the data.
 
-        For the squared loss 2 (mean|x|^2 + d l2) / (mean|x|^4 / b + 2 l2 mean|x|^2 + d l2^2), d the features and x less
-        the intercept's 1 where l2 stands before it (times 1 / weight where rows are weighted): beyond it the second
-        moment of one worker grows from the isotropic start, a necessary bound only. For any loss 2 / l2, beyond which
-        the penalty alone makes the iterates grow.
+        For the squared loss 2 (mean|x|^2 + d l2) / (mean|x|^4 / b + 2 l2 mean|x|^2 + d l2^2), d the features and x
+        less the intercept's 1 where l2 stands before it (times 1 / weight where rows are weighted): beyond it the
+        second moment of one worker grows from the isotropic start, a necessary bound only. For any loss 2 / l2,
+        beyond which the penalty alone makes the iterates grow.
         """
         bound = 2.0 / self.l2 if self.l2 else math.inf
         norms = self.row_norms() if self.loss.name == "squared" else None
