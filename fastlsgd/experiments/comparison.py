@@ -5,7 +5,6 @@ The main job of the command line. No ratio stands without both steps.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 import warnings
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import baselines, theory
+from ..cores import one_blas_thread
 from ..problem import DENSE_HESSIAN, Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
@@ -33,9 +33,6 @@ LBFGS = "L-BFGS"
 TUNING_SEEDS, TUNING_OFFSET = 2, 1000
 # L-BFGS goes on to this part of the statistical floor (beyond it nothing is learnt about the population), or so far.
 LBFGS_TARGET, LBFGS_PASSES = 0.01, 200
-# Up to so many parameters a second BLAS thread costs more than it brings (the Hessian of 261,877 x 58 on two
-# cores: 0.07 s on one thread, 0.14 to 0.25 s on two).
-ONE_BLAS_THREAD = 256
 
 
 @dataclass(frozen=True)
@@ -414,13 +411,6 @@ def _lbfgs_row(lab: Lab, by: baselines.BaselineResult, reference: Sequence[float
         test_metric=metric,
         curve=tuple(((i + 1) * n, value) for i, value in enumerate(curve)),
     )
-
-
-def one_blas_thread(n_params: int) -> contextlib.AbstractContextManager[Any]:
-    """Hold BLAS to one thread where a second one costs more than it brings."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1, user_api="blas") if n_params <= ONE_BLAS_THREAD else contextlib.nullcontext()
 
 
 def need_pandas() -> Any:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import baselines
-from ..experiments.comparison import LBFGS, LBFGS_PASSES, need_pandas, one_blas_thread
+from ..cores import one_blas_thread
+from ..experiments.comparison import LBFGS, LBFGS_PASSES, need_pandas
 from ..experiments.lab import NEWTON, RICHARDSON, Method
 from ..experiments.metrics import ratio_interval
 from ..experiments.tuning import tune

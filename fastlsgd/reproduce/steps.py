@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..experiments.comparison import need_pandas, one_blas_thread
+from ..cores import one_blas_thread
+from ..experiments.comparison import need_pandas
 from ..experiments.lab import MINI_BATCH, ONE_SHOT, Method
 from ..plots import FONT, GREY, looks
 from ..report import sig

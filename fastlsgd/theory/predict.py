@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import arguments
+from ..cores import one_blas_thread
 from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
@@ -151,16 +152,17 @@ def predict(
     if hasattr(schedule, "bind"):
         schedule = schedule.bind(around.problem, step_size, n_workers, n_steps)
     lengths, w2 = round_lengths(schedule, n_workers, etas), float(shares @ shares)
-    if partition == "contiguous":
-        if sampling == "reshuffle":
-            raise ValueError(
-                'reshuffled runs on contiguous shards cannot be predicted; predict sampling="replacement", which is '
-                "right as far as it is the shards' differences that count"
-            )
-        parts = _of_shards(around, start, lengths, etas, shares, batch_size)
-    else:
-        epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
-        parts = _of_one_path(_Run(around, etas, lengths, w2, batch_size, epoch_rows), start)
+    if partition == "contiguous" and sampling == "reshuffle":
+        raise ValueError(
+            'reshuffled runs on contiguous shards cannot be predicted; predict sampling="replacement", which is '
+            "right as far as it is the shards' differences that count"
+        )
+    with one_blas_thread(len(around.eigenvalues)):
+        if partition == "contiguous":
+            parts = _of_shards(around, start, lengths, etas, shares, batch_size)
+        else:
+            epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
+            parts = _of_one_path(_Run(around, etas, lengths, w2, batch_size, epoch_rows), start)
     excess = parts.bias + parts.variance
     if target == "population":
         excess += float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * around.problem.n_samples)
