@@ -118,12 +118,15 @@ def settle(
         def spread_at(share: Matrix, along: Matrix = along, lost: Matrix = lost) -> Matrix:
             return directions @ (eta**2 * (along * share - lost) / settles) @ directions.T  # noqa: B023 - called here
 
-        spread = spread_at(interpolation(period, contraction, w2))
+        mean_share = interpolation(period, contraction, w2)
+        spread = spread_at(mean_share)
         phases = [spread]
         if 1 < period < np.inf and not around.is_quadratic:
             # Gradients are taken after k = 0 .. N - 1 steps of a round, where r^k of the mean's spread is left.
             steps = range(round(period)) if period <= len(PHASES) else [part * period - 0.5 for part in PHASES]
-            phases = [spread_at(1.0 - (1.0 - w2) * (1.0 - contraction) ** k) for k in steps]
+            shares = np.array([1.0 - (1.0 - w2) * (1.0 - contraction) ** k for k in steps])
+            # Three points miss the start of a long round: their mean is put right.
+            phases = [spread_at(share) for share in shares + (mean_share - shares.mean(axis=0))]
         centre = centre - np.linalg.solve(hessian, gradient)
         before, size = size, float((around.eigenvalues * np.diag(spread)).sum())
         if abs(size - before) <= SETTLED * size:
