@@ -1,6 +1,7 @@
 """Do predictions hold on real data? Tables of predicted over measured excess, and of what RiskPeriod's word is worth.
 
     python examples/check_predictions.py predict [--problems WORD ...]
+    python examples/check_predictions.py shards [--problems WORD ...]
     python examples/check_predictions.py risk [--epsilon 0.1 ...] [--workers 16 ...] [--problems WORD ...]
 
 Rows are printed as they are found, in Markdown. Six problems: breast_cancer, digits (of scikit-learn), flights13,
@@ -86,6 +87,37 @@ def predict(names):
                 )
 
 
+def shards(names):
+    """Rows in the order of their first feature, or of their target, dealt in blocks: workers whose shards differ."""
+    header("problem", "rows in the order of", "period", "predicted", "measured", "ratio")
+    for name in names:
+        try:
+            lying = load(name)
+        except fl.DatasetNotInstalled as missing:
+            print(f"<!-- {name} is skipped: {missing} -->")
+            continue
+        if lying.is_sparse:  # census: more than 200 parameters
+            continue
+        for words, key in (("a feature", lying.X[:, 0]), ("the target", lying.y)):
+            order = np.argsort(key, kind="stable")
+            X, y = lying.X[order], lying.y[order]
+            problem = fl.Problem(X, y, loss=lying.loss, l2=lying.l2, fit_intercept=True)
+            parts = [(X, y)]
+            if lying.loss.name == "squared":  # the limit is that of the worst shard; logistic slopes are bounded
+                parts = [(X[rows], y[rows]) for rows in np.array_split(np.arange(len(y)), 16)]
+            limit = min(
+                theory.data_stability_limit(fl.Problem(*part, loss=lying.loss, l2=lying.l2, fit_intercept=True))
+                for part in parts
+            )
+            around, step = theory.Expansion(problem), fl.Constant(0.25 * limit)
+            setting = Setting(problem, step, 16, GRADIENTS // 32, partition="contiguous")
+            for period in (1, 16, 256, setting.n_steps):
+                found = compare_prediction(setting, fl.FixedPeriod(period), around=around, most=40)
+                error = found.standard_error / found.measured
+                row = f"| {name} | {words} | {shown(period, setting)} | {found.predicted:.3g} | "
+                print(f"{row}{found.measured:.3g} +- {error:.1%} | {found.ratio:.3f} |", flush=True)
+
+
 def risk(names, epsilons, workers):
     header(
         "problem", "sampling", "step", "P", "epsilon", "RiskPeriod", "excess ratio [95%]", "kept", "mu rule",
@@ -134,7 +166,7 @@ def shown(period, setting):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("table", choices=["predict", "risk"])
+    parser.add_argument("table", choices=["predict", "shards", "risk"])
     parser.add_argument("--problems", nargs="*", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--epsilon", nargs="*", type=float, default=[0.1])
     parser.add_argument("--workers", nargs="*", type=int, default=[16])
@@ -142,6 +174,8 @@ def main():
     warnings.simplefilter("ignore", RuntimeWarning)  # of steps near the limit, which is the point here
     if given.table == "predict":
         predict(given.problems)
+    elif given.table == "shards":
+        shards(given.problems)
     else:
         risk(given.problems, given.epsilon, given.workers)
 
