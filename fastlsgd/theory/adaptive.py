@@ -34,8 +34,8 @@ class AdaptivePeriod:
     mu : float, "auto" or "effective"
         Strong convexity: the smallest eigenvalue of the Hessian at the optimum, which "auto" is. In badly
         conditioned problems the effective constant tr S / tr(H^-1 S), S the covariance of the gradient noise, keeps
-        the variance more surely: "effective". A run finds both by ``estimate``, at most 2,000 parameters, and
-        computes the optimum if it is not known yet.
+        the variance more surely: "effective". A run finds both by ``estimate``, and computes the optimum if it is not
+        known yet.
     c : float
         Drift allowed, as a multiple of the variance of mini-batch averaging.
     form : "mu" or "sharp"

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..cores import one_blas_thread
 from ..problem import Problem
 from .expansion import Expansion
 from .periods import interpolation
@@ -179,7 +180,8 @@ def data_stability_limit(problem: Problem | Expansion, batch_size: int = 1) -> f
     def image(spread: Matrix) -> Matrix:
         return squares * spread + around.added_noise(spread) / batch_size
 
-    return second_moment_limit(around.eigenvalues, image)[1]
+    with one_blas_thread(len(around.eigenvalues)):
+        return second_moment_limit(around.eigenvalues, image)[1]
 
 
 def _contraction(eigenvalues: Vector, eta: float) -> Matrix | None:
