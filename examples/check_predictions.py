@@ -132,11 +132,11 @@ def risk(names, epsilons, workers):
             rules = [theory.adaptive_period(mu, setting.n_workers, eta) for mu in (constants.mu, constants.mu_eff)]
             row = f"| {name} | {setting.sampling} | {words} | {setting.n_workers} | {epsilon:g} | "
             try:
-                found = check_risk_period(setting, epsilon, around=around, most=400)
+                found = check_risk_period(setting, epsilon, around=around, most=1000)
             except ValueError as refused:
                 print(f"{row}refused: {str(refused).split(':')[0]} | | | | | |", flush=True)
                 continue
-            ladder = [2**j for j in range(20) if 2**j < setting.n_steps]
+            ladder = [2**j for j in range(20) if 2**j < setting.n_steps] + [setting.n_steps]
             best = best_fixed_period(setting, epsilon, ladder, most=50)
             print(
                 f"{row}{shown(found.period, setting)} | {found.ratio:.3f} [{found.low:.3f}, {found.high:.3f}] | "

@@ -679,3 +679,20 @@ def test_the_standard_error_is_that_of_resampled_rows(value, error):
     samples = [rng.integers(400, size=400) for _ in range(600)]
     wanted = np.std([value(scores[rows], y[rows]) for rows in samples])
     assert error(scores, y) == pytest.approx(wanted, rel=0.15)
+
+
+def test_the_longest_period_within_a_loss_is_found_by_bisection(monkeypatch):
+    from fastlsgd.experiments import predicted
+
+    asked = []
+
+    def measured(setting, period, half_width, most):
+        asked.append(period)
+        return predicted.Kept(period, 1.0 + period / 1000.0, 0.0, 9.0, 1, period)
+
+    monkeypatch.setattr(predicted, "paired_ratio", measured)
+    ladder = [2**j for j in range(17)]
+    for epsilon, longest in [(0.1, 64), (0.0011, 1), (0.002, 2), (1e9, 2**16)]:
+        asked.clear()
+        assert predicted.best_fixed_period(None, epsilon, ladder).period == longest
+        assert len(asked) <= 6
