@@ -4,18 +4,9 @@ import numpy as np
 import pytest
 
 import fastlsgd as fl
-from fastlsgd import _kernels
 from fastlsgd.experiments import replicates
 
 DTYPES = ["float32", "float64"]
-
-
-@pytest.fixture(params=_kernels.isas())
-def isa(request):
-    before = _kernels.isa()
-    _kernels.use_isa(request.param)
-    yield request.param
-    _kernels.use_isa(before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

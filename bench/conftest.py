@@ -43,6 +43,15 @@ def problem(request):
     return problems.logistic(request.param, small=SMALL)
 
 
+@pytest.fixture(params=fl._kernels.isas())
+def isa(request):
+    """Each instruction set that this processor has, in turn."""
+    before = fl._kernels.isa()
+    fl._kernels.use_isa(request.param)
+    yield request.param
+    fl._kernels.use_isa(before)
+
+
 @pytest.fixture
 def timed(benchmark):
     """Call timed(function, n, unit, **extra): times calls, and says what one of their n units took."""

@@ -90,12 +90,7 @@ def predict(names):
 def shards(names):
     """Rows in the order of their first feature, or of their target, dealt in blocks: workers whose shards differ."""
     header("problem", "rows in the order of", "period", "predicted", "measured", "ratio")
-    for name in names:
-        try:
-            lying = load(name)
-        except fl.DatasetNotInstalled as missing:
-            print(f"<!-- {name} is skipped: {missing} -->")
-            continue
+    for name, lying in installed(names):
         if lying.is_sparse:  # census: more than 200 parameters
             continue
         for words, key in (("a feature", lying.X[:, 0]), ("the target", lying.y)):
@@ -150,13 +145,16 @@ def header(*names):
     print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
 
 
-def loaded(names, n_rows=None):
+def installed(names):
     for name in names:
         try:
-            problem = load(name)
+            yield name, load(name)
         except fl.DatasetNotInstalled as missing:
             print(f"<!-- {name} is skipped: {missing} -->")
-            continue
+
+
+def loaded(names, n_rows=None):
+    for name, problem in installed(names):
         yield name, problem, theory.Expansion(problem, n_rows), theory.data_stability_limit(problem)
 
 

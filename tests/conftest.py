@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastlsgd import datasets
+from fastlsgd import _kernels, datasets
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -38,3 +38,12 @@ def load_or_skip(name, **options):
         if name.startswith("flights13") or name in os.environ.get("FASTLSGD_TEST_DATA", "").split():
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(params=_kernels.isas())
+def isa(request):
+    """Each instruction set that this processor has, in turn."""
+    before = _kernels.isa()
+    _kernels.use_isa(request.param)
+    yield request.param
+    _kernels.use_isa(before)

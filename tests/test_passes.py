@@ -23,14 +23,6 @@ def iterates_of(problem, m, seed=1):
     return np.random.default_rng(seed).standard_normal((m, problem.n_params)) / np.sqrt(problem.n_params)
 
 
-@pytest.fixture(params=_kernels.isas())
-def isa(request):
-    before = _kernels.isa()
-    _kernels.use_isa(request.param)
-    yield request.param
-    _kernels.use_isa(before)
-
-
 def numpy_twin(problem, W):
     """F and its gradients in float64, in whatever order NumPy adds."""
     n, d = problem.X.shape

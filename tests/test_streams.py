@@ -8,7 +8,6 @@ from exact import Twin, normals, stream_rows
 from scipy import stats
 
 import fastlsgd as fl
-from fastlsgd import _kernels
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 KINDS = {
@@ -18,14 +17,6 @@ KINDS = {
     "heavy": {"kurtosis": 9.0},
     "labels": {"target": "logistic"},
 }
-
-
-@pytest.fixture(params=_kernels.isas())
-def isa(request):
-    before = _kernels.isa()
-    _kernels.use_isa(request.param)
-    yield request.param
-    _kernels.use_isa(before)
 
 
 def made_by_twin(stream, n, seed, worker):

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
+from ..cores import one_blas_thread
 from .affine import Steps, at, averages, diagonal_steps
 from .dealt import Dealt, Normal, times
 from .expansion import Expansion
@@ -91,7 +91,7 @@ def shard_moments(
     rests, pieces = False, None
     # Overflow is beyond the stability limit, and looked for. Of matrices as small as these a second BLAS thread costs
     # more than it brings: digits, period 256, 1.4 s with one and 9 to 24 s with two, on two cores.
-    with np.errstate(over="ignore", invalid="ignore"), threadpool_limits(1, user_api="blas"):
+    with np.errstate(over="ignore", invalid="ignore"), one_blas_thread(dealt.around.problem.n_params):
         for stretch in _stretches(lengths, etas, dealt.around):
             if not (rests and stretch.pieces == pieces):
                 known = known if len(known) == len(stretch.pieces) else []
