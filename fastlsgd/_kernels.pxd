@@ -264,7 +264,8 @@ cdef extern from "replicates.h" nogil:
         fl_gate gate
 
     void fl_replicates_open(fl_replicates *)
-    void fl_replicates_work(fl_replicates *, fl_room *)
+    int fl_replicates_work(fl_replicates *, fl_room *, double until_s)
+    void fl_replicates_abandon(fl_replicates *)
 
 
 cdef extern from "moments.h" nogil:

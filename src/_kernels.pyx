@@ -6,7 +6,7 @@
 # come as memoryviews or, where the dtype varies, as addresses.
 import os
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
-from libc.math cimport fabs, NAN, sqrt
+from libc.math cimport fabs, INFINITY, NAN, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -537,7 +537,7 @@ cdef class Slices:
 
 
 cdef class Pass:
-    """A pass over the data in blocks of rows: open at once, work (helpers: help), finish.
+    """A pass over the data in blocks of rows: open at once, work (helpers: help), close.
 
     w, float64 (m, n_params): the iterates of kinds "objective" (m sums of losses a block), "gradient" (the same, then
     m gradients) and "excess" (w[0] a reference, the others differences from it; sums of changes of the losses).
@@ -608,7 +608,7 @@ cdef class Pass:
 
 
 cdef class Replicates:
-    """Replicates of one run with seeds seed, seed + 1, ...: open at once, work (helpers: help), finish.
+    """Replicates of one run with seeds seed, seed + 1, ...: open at once, work (helpers: help), close.
 
     rooms: the rows of a thread each, with buffers of their own. w0: (n_params,) in the dtype of the run. Results: w
     and w_bar, float64 (n_replicates, n_records, n_params); consensus, float64 (n_replicates, n_records).
@@ -693,13 +693,20 @@ cdef class Replicates:
         with nogil:
             if room < self.n_rooms:
                 fl_spread(&self.c.cpus)
-                fl_replicates_work(&self.c, &self.rooms[room])
+                fl_replicates_work(&self.c, &self.rooms[room], INFINITY)
             fl_leave(&self.c.gate)
 
-    def finish(self):
-        """Work until no replicate is left and no helper is inside."""
+    def work(self, double for_s):
+        """Work for so many seconds, a replicate at least; return whether there may be more to do."""
+        cdef int more
         with nogil:
-            fl_replicates_work(&self.c, &self.rooms[0])
+            more = fl_replicates_work(&self.c, &self.rooms[0], fl_now_s() + for_s)
+        return bool(more)
+
+    def close(self):
+        """Begin no other replicate, and wait until no helper is inside."""
+        with nogil:
+            fl_replicates_abandon(&self.c)
             fl_close_and_wait(&self.c.gate)
 
 

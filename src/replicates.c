@@ -117,12 +117,18 @@ void fl_replicates_open(fl_replicates *all)
     fl_open(&all->gate);
 }
 
-void fl_replicates_work(fl_replicates *all, fl_room *room)
+int fl_replicates_work(fl_replicates *all, fl_room *room, double until_s)
 {
-    for (;;) {
+    do {
         const int64_t replicate = atomic_fetch_add_explicit(&all->next, 1, memory_order_relaxed);
         if (replicate >= all->n_replicates)
-            return;
+            return 0;
         one_replicate(all, room, replicate);
-    }
+    } while (fl_now_s() < until_s);
+    return 1;
+}
+
+void fl_replicates_abandon(fl_replicates *all)
+{
+    atomic_store_explicit(&all->next, all->n_replicates, memory_order_relaxed);
 }

@@ -36,7 +36,10 @@ typedef struct fl_replicates {
 } fl_replicates;
 
 void fl_replicates_open(fl_replicates *);
-/* Work until none is left: the owner and any helper, each in a room of its own. */
-void fl_replicates_work(fl_replicates *, fl_room *);
+/* Work until none is left to begin (returns 0) or until then (1): the owner and any helper, each in a room of
+ * its own. */
+int fl_replicates_work(fl_replicates *, fl_room *, double until_s);
+/* Nobody begins another one. */
+void fl_replicates_abandon(fl_replicates *);
 
 #endif

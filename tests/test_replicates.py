@@ -1,5 +1,8 @@
 """Replicates in one compiled call are the runs that local_sgd makes with those seeds."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -53,6 +56,29 @@ def test_threads_and_company_change_no_bit():
         assert np.array_equal(alone.w_bar, replicates(problem, n_replicates=50, n_threads=n_threads, **options).w_bar)
     later = replicates(problem, n_replicates=20, seed=30, **options)
     assert np.array_equal(alone.w[30:], later.w)
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+import fastlsgd as fl
+from fastlsgd.experiments import replicates
+problem = fl.Problem(fl.GaussianStream(20))
+def interrupt():
+    time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+try:  # half an hour of work
+    replicates(problem, n_replicates=100_000, n_workers=4, n_steps=100_000, step_size=fl.Constant(0.01), n_threads=2)
+except KeyboardInterrupt:
+    print("heard")
+# The helper is free again, and the next call is whole.
+print(replicates(problem, n_replicates=3, n_workers=4, n_steps=10, step_size=fl.Constant(0.01)).w_bar.shape)
+"""
+
+
+def test_ctrl_c_is_heard_between_replicates():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "heard\n(3, 1, 20)\n"
 
 
 def test_one_that_diverges_leaves_the_others_alone():

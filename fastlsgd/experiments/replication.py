@@ -22,6 +22,9 @@ from ..theory import round_lengths
 
 Vector = npt.NDArray[np.float64]
 
+# How long the compiled call keeps the interpreter from hearing a Ctrl-C.
+A_CALL_S = 0.05
+
 
 @dataclass(frozen=True, repr=False)
 class Replicates:
@@ -71,6 +74,7 @@ def replicates(
     """Run n_replicates runs with seeds seed, seed + 1, ... and return their iterates at the recorded steps.
 
     Parameters are those of ``local_sgd``; record=1 is the last step. The schedule is asked once for all of them.
+    Ctrl-C is heard between two replicates.
 
     Raises
     ------
@@ -136,5 +140,9 @@ def replicates(
         total=np.array([averaged.total(int(t)) for t in steps], dtype=np.float64),
     )
     share(work, n_threads - 1)
-    work.finish()
+    try:
+        while work.work(A_CALL_S):
+            pass
+    finally:
+        work.close()
     return Replicates(steps, work.w, work.w_bar, work.consensus, len(periods))
