@@ -1,18 +1,24 @@
-"""What averaging often costs: workers by period, two threads, nothing recorded."""
+"""What averaging often costs: workers by period, at most two threads, nothing recorded."""
+
+import contextlib
 
 import pytest
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import limits, problems
 from fastlsgd.benchmarks.compiled import Missing
+from fastlsgd.team import whole_team
 
 
 @pytest.mark.parametrize("period", [1, 4, 16, 64, 256, None], ids=lambda period: f"period{period or '-all'}")
 @pytest.mark.parametrize("n_workers", [2, 8, 64, 1024], ids=lambda n: f"P{n}")
 @pytest.mark.parametrize("d", [20, 100], ids=lambda d: f"d{d}")
-def bench_rounds(benchmark, timed_pass, small, d, n_workers, period):
+@pytest.mark.parametrize("team", ["as-many-as-pay", "both"])
+def bench_rounds(benchmark, timed_pass, small, d, n_workers, period, team):
+    """How many threads pay is the package's choice; both: two, whatever it costs."""
     schedule = fl.FixedPeriod(period) if period else fl.OneShot()
-    work = timed_pass(problems.logistic(d, small=small), n_workers=n_workers, schedule=schedule)
+    with whole_team() if team == "both" else contextlib.nullcontext():
+        work = timed_pass(problems.logistic(d, small=small), n_workers=n_workers, schedule=schedule)
     if benchmark.stats is not None:
         a_round_ns = 1e9 * benchmark.stats.stats.min / work.n_rounds
         benchmark.extra_info["ns_a_round_min"] = a_round_ns

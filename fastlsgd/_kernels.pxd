@@ -193,7 +193,7 @@ cdef extern from "team.h" nogil:
         double *sum64
         bint timing, want_consensus
         fl_sparse *sparse
-        int64_t n_segments, n_groups
+        int64_t n_segments, n_groups, n_threads
         bint closes
         fl_seconds *seconds
         fl_group *groups
@@ -205,6 +205,7 @@ cdef extern from "team.h" nogil:
     int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
     bint fl_sliced(int64_t n_workers, int64_t row_bytes)
     void fl_slice_open(fl_slice *, int64_t n_threads)
+    void fl_use_whole_team(int whole)
     void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *)
     void fl_slice_finish(fl_slice *, void *mean)
 

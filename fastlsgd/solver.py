@@ -577,7 +577,8 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     seed : int
         Runs with the same seed are equal bit for bit, whatever n_threads, layout, record or the load.
     n_threads : int or None
-        A resource: changes no bit. None: FASTLSGD_NUM_THREADS, else the cores; at most n_workers.
+        How many threads may take part; a resource: changes no bit. None: FASTLSGD_NUM_THREADS, else the cores; at
+        most n_workers. In rounds of few steps fewer are sooner done, and fewer take part.
     batch_size : int
         Rows per local step.
     sampling : "reshuffle" (default), "replacement" or "blocks"; "stream" (of a stream)

@@ -17,6 +17,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -90,6 +91,20 @@ def _start(work: Work, most: int) -> bool:
             return False
         helper.there.wait()
         return True
+
+
+@contextlib.contextmanager
+def whole_team() -> Iterator[None]:
+    """Have every thread that a run may use take part, in this block.
+
+    In rounds so short that threads would rather wait for each other than work, fewer take part otherwise: sooner
+    done, and the same bits. For tests and benchmarks.
+    """
+    _kernels.use_whole_team(True)
+    try:
+        yield
+    finally:
+        _kernels.use_whole_team(False)
 
 
 def run_pass(work: _kernels.Pass, n_threads: int) -> np.ndarray:

@@ -53,6 +53,11 @@ def use_isa(str name):
     raise ValueError(f"instruction set must be one of {', '.join(isas())} on this processor, got {name!r}")
 
 
+def use_whole_team(bint whole):
+    """Have all threads that a run may use take part, even in rounds that fewer would have sooner done."""
+    fl_use_whole_team(whole)
+
+
 def _choose_isa():
     wanted = os.environ.get("FASTLSGD_ISA", "")
     try:
@@ -416,7 +421,7 @@ cdef class Slices:
         """Do a slice of len(eta) steps; periods[0] is the whole length of the open round.
 
         average: whether the running sums take these steps, weighted by alpha unless it is None.
-        share(self) is called once, to offer the slice to helpers. Returns the first
+        share(self, n_helpers) is called once, to offer the slice to so many helpers. Returns the first
         worker whose iterate is not finite, or -1. Whatever share raises (an interrupt
         above all) is raised again after the slice is done and the clock advanced,
         unless the run has diverged, which is then the news.
@@ -461,7 +466,7 @@ cdef class Slices:
         fl_slice_open(&self.c, self.n_threads)
         interrupt = None
         try:
-            share(self)
+            share(self, self.c.n_threads - 1)
         except BaseException as raised:
             interrupt = raised
         with nogil:
@@ -486,7 +491,7 @@ cdef class Slices:
         slot = self.next_slot   # under the GIL: no two helpers get the same
         self.next_slot = slot + 1
         with nogil:   # leave before the GIL is asked for again: the owner waits for it
-            if slot < self.n_threads:
+            if slot < self.c.n_threads:   # an offer for an earlier slice may be one too many now
                 fl_spread(&self.c.cpus)
                 self._work(slot)
             fl_leave(&self.c.gate)
@@ -514,9 +519,9 @@ cdef class Slices:
         self.ledger[0] += wall_s
         self.ledger[4] = self.c.consensus
         if self.c.timing:
-            for i in range(self.n_threads):
-                compute_s += self.c.seconds[i].compute_s / self.n_threads
-                average_s += self.c.seconds[i].average_s / self.n_threads
+            for i in range(self.c.n_threads):
+                compute_s += self.c.seconds[i].compute_s / self.c.n_threads
+                average_s += self.c.seconds[i].average_s / self.c.n_threads
             # Sampled rounds stand for the others: their sum may overshoot the wall.
             if compute_s + average_s > wall_s:
                 compute_s *= wall_s / (compute_s + average_s)

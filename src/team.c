@@ -220,13 +220,16 @@ int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
     return groups < n_workers ? groups : n_workers;
 }
 
-/* A guess of nanoseconds a step, to size chunks and to space the clocks. */
-static int64_t guessed_step_ns(const fl_slice *slice)
+/* A guess of nanoseconds that workers in lockstep take to a step, to size chunks, to space the
+ * clocks and to choose how many threads come: a chain that one of them waits for, and what each
+ * adds to it. */
+static int64_t guessed_step_ns(const fl_slice *slice, int64_t width)
 {
     const fl_shards *shards = slice->shards;
+    const int64_t p = slice->step->n_params;
     const int64_t row_ns = slice->sparse ? 30 + 3 * shards->n_stored / shards->n_samples
-                                         : 10 + slice->step->n_params / 4;
-    return slice->step->batch_size * row_ns;
+                                         : 4 + p / 8 + (shards->stream ? p : 0);
+    return 25 + width * slice->step->batch_size * row_ns;
 }
 
 /* Lockstep pays while the workers' iterates, sums and rows (with the next ones) keep to a
@@ -244,10 +247,46 @@ int fl_sliced(int64_t n_workers, int64_t row_bytes)
     return n_workers > 1 && n_workers * row_bytes > SLICED_BYTES;
 }
 
+/* Nanoseconds of a round that a thread of several waits for the others (two cores of Zen 4: 120 of a
+ * round of one step and little else), and for each line that has to come from another's cache. */
+#define MEETING_NS 120
+#define LINE_NS 20
+
+static atomic_int whole_team;
+
+void fl_use_whole_team(int whole)
+{
+    atomic_store_explicit(&whole_team, whole, memory_order_relaxed);
+}
+
+/* Where rounds are so short that threads would rather wait for each other than work, fewer are
+ * sooner done: two workers on one thread take half the time of two threads at rounds of one
+ * step (d = 20: 99 against 184 ns a round; d = 100: 145 against 287). */
+static int64_t fl_threads_worth(const fl_slice *slice, int64_t n_threads)
+{
+    const int64_t n_workers = slice->shards->n_workers;
+    const int64_t row_bytes = slice->step->ld * (int64_t)entry_bytes(slice->shards);
+    if (slice->sparse || fl_sliced(n_workers, row_bytes) || atomic_load_explicit(&whole_team, memory_order_relaxed))
+        return n_threads;
+    const int64_t width = fl_lockstep_width(slice->shards, slice->step);
+    int64_t best = 1, least_ns = INT64_MAX;
+    for (int64_t n = 1; n <= n_threads && n <= n_workers; n++) {
+        const int64_t its = (n_workers + n - 1) / n;
+        int64_t ns = slice->n * (its / width * guessed_step_ns(slice, width) +
+                                 (its % width ? guessed_step_ns(slice, its % width) : 0));
+        if (n > 1)
+            ns += slice->n_segments * (MEETING_NS + LINE_NS * ((n_workers - its) * (row_bytes / 64) + n - 1));
+        if (ns < least_ns) {
+            least_ns = ns;
+            best = n;
+        }
+    }
+    return best;
+}
+
 void fl_slice_open(fl_slice *slice, int64_t n_threads)
 {
     const int64_t n_workers = slice->shards->n_workers;
-    const int64_t step_ns = guessed_step_ns(slice);
     int64_t begin = 0;
     slice->n_segments = 0;
     while (begin < slice->n)
@@ -258,10 +297,12 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
     for (int64_t i = 0; i < last; i++)
         before += segment_length(slice, i, before);
     slice->closes = slice->n - before == last_length;
+    slice->n_threads = fl_threads_worth(slice, n_threads);
     slice->width = fl_lockstep_width(slice->shards, slice->step);
-    slice->n_groups = fl_slice_groups(n_workers, n_threads, slice->width);
+    slice->n_groups = fl_slice_groups(n_workers, slice->n_threads, slice->width);
     slice->chunk = slice->n;
-    if (n_threads > 1 && n_workers > 1) {
+    const int64_t step_ns = guessed_step_ns(slice, slice->width) / slice->width;
+    if (slice->n_threads > 1 && n_workers > 1) {
         const int64_t workers_a_group = (n_workers + slice->n_groups - 1) / slice->n_groups;
         slice->chunk = 1 + 200000 / (step_ns * workers_a_group);
     }
@@ -273,7 +314,6 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
         atomic_init(&slice->groups[g].done, 0);
         atomic_init(&slice->groups[g].by, -1);
     }
-    slice->n_threads = n_threads;
     slice->sliced = slice->sparse ? n_workers > 1
                                   : fl_sliced(n_workers, slice->step->ld * (int64_t)entry_bytes(slice->shards));
     /* Whole lines (of masks too), at most sixteen tasks as long as they are short. */

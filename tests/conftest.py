@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastlsgd import _kernels, datasets
+from fastlsgd import _kernels, datasets, team
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -38,6 +38,13 @@ def load_or_skip(name, **options):
         if name.startswith("flights13") or name in os.environ.get("FASTLSGD_TEST_DATA", "").split():
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def _whole_team():
+    """All threads that a test asks for take part: tests have short rounds, in which fewer would do."""
+    with team.whole_team():
+        yield
 
 
 @pytest.fixture(params=_kernels.isas())

@@ -452,6 +452,31 @@ def test_cutting_a_run_anywhere_changes_no_bit_beside_busy_processes(problem, al
 # ---- edges ----
 
 
+def test_short_rounds_ask_for_no_helper_and_have_the_same_bits(problem, monkeypatch):
+    """Two workers on one thread are sooner done than two threads that meet after every step."""
+    asked = []
+
+    def solved(**more):
+        asked.clear()
+        return solve(problem, **more)
+
+    monkeypatch.setattr(backend, "share", lambda work, n: (asked.append(n), team.share(work, n)))
+    for schedule, n_helpers in ((fl.MiniBatch(), 0), (fl.FixedPeriod(400), 1)):
+        both = solved(n_workers=2, n_threads=2, schedule=schedule, record=0)
+        assert set(asked) == {1}
+        _kernels.use_whole_team(False)
+        fewer = solved(n_workers=2, n_threads=2, schedule=schedule, record=5)
+        _kernels.use_whole_team(True)
+        assert max(asked) == n_helpers
+        assert digest(fewer) == digest(both)
+        trace = fewer.trace
+        np.testing.assert_allclose(trace.compute_s + trace.wait_s + trace.average_s, trace.wall_s, rtol=1e-6)
+    # A round in which several threads have enough to do is theirs, but not of all that may come.
+    _kernels.use_whole_team(False)
+    solved(n_workers=64, n_threads=16, schedule=fl.FixedPeriod(8), record=0)
+    assert 1 <= min(asked) <= max(asked) < 15
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_very_many_small_workers(dtype):
     X, y = make_data("squared", dtype, n=5000, d=3)

@@ -66,12 +66,8 @@ class Threads:
             average=average,
             timing=timing,
             want_consensus=want_consensus,
-            share=self._share,
+            share=share,
         )
-
-    def _share(self, work: _kernels.Slices) -> None:
-        if self.n_threads > 1:
-            share(work, self.n_threads - 1)
 
     def look_everywhere(self) -> None:
         """Have the next averaging of a CSR run look at every feature: others have written to W."""
