@@ -269,14 +269,15 @@ static int64_t fl_threads_worth(const fl_slice *slice, int64_t n_threads)
     if (slice->sparse || fl_sliced(n_workers, row_bytes) || atomic_load_explicit(&whole_team, memory_order_relaxed))
         return n_threads;
     const int64_t width = fl_lockstep_width(slice->shards, slice->step);
-    int64_t best = 1, least_ns = INT64_MAX;
+    int64_t best = 0, least_ns = 0;
     for (int64_t n = 1; n <= n_threads && n <= n_workers; n++) {
         const int64_t its = (n_workers + n - 1) / n;
         int64_t ns = slice->n * (its / width * guessed_step_ns(slice, width) +
                                  (its % width ? guessed_step_ns(slice, its % width) : 0));
         if (n > 1)
             ns += slice->n_segments * (MEETING_NS + LINE_NS * ((n_workers - its) * (row_bytes / 64) + n - 1));
-        if (ns < least_ns) {
+        /* Others may have better use for a thread that saves little. */
+        if (best == 0 || ns + ns / 8 < least_ns) {
             least_ns = ns;
             best = n;
         }
