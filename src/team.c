@@ -247,10 +247,16 @@ int fl_sliced(int64_t n_workers, int64_t row_bytes)
     return n_workers > 1 && n_workers * row_bytes > SLICED_BYTES;
 }
 
-/* Nanoseconds of a round that a thread of several waits for the others (two cores of Zen 4: 120 of a
- * round of one step and little else), and for each line that has to come from another's cache. */
-#define MEETING_NS 120
-#define LINE_NS 20
+/* Guessed nanoseconds of a round beyond its steps, for one thread alone: its start and its end, and
+ * each line of the iterates that is averaged; and for one of several: until all have met, and
+ * for each line that comes from another's cache. And of a slice: until helpers have been woken
+ * and have left again. Of two cores of Zen 4. */
+#define ROUND_NS 40
+#define OWN_LINE_NS 3
+#define MEETING_NS 100
+#define LINE_NS 18
+#define WAKING_NS 40000
+#define A_HELPER_NS 10000
 
 static atomic_int whole_team;
 
@@ -261,7 +267,8 @@ void fl_use_whole_team(int whole)
 
 /* Where rounds are so short that threads would rather wait for each other than work, fewer are
  * sooner done: two workers on one thread take half the time of two threads at rounds of one
- * step (d = 20: 99 against 184 ns a round; d = 100: 145 against 287). */
+ * step (d = 20: 99 against 184 ns a round; d = 100: 145 against 287). So they are where the
+ * whole slice is done before a helper comes. */
 static int64_t fl_threads_worth(const fl_slice *slice, int64_t n_threads)
 {
     const int64_t n_workers = slice->shards->n_workers;
@@ -274,10 +281,12 @@ static int64_t fl_threads_worth(const fl_slice *slice, int64_t n_threads)
         const int64_t its = (n_workers + n - 1) / n;
         int64_t ns = slice->n * (its / width * guessed_step_ns(slice, width) +
                                  (its % width ? guessed_step_ns(slice, its % width) : 0));
-        if (n > 1)
-            ns += slice->n_segments * (MEETING_NS + LINE_NS * ((n_workers - its) * (row_bytes / 64) + n - 1));
+        const int64_t lines = row_bytes / 64;
+        ns += slice->n_segments * (n == 1 ? ROUND_NS + OWN_LINE_NS * n_workers * lines
+                                          : MEETING_NS + LINE_NS * ((n_workers - its) * lines + n - 1));
+        ns += n == 1 ? 0 : WAKING_NS + A_HELPER_NS * (n - 1);
         /* Others may have better use for a thread that saves little. */
-        if (best == 0 || ns + ns / 8 < least_ns) {
+        if (best == 0 || ns + ns / 16 < least_ns) {
             least_ns = ns;
             best = n;
         }

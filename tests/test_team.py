@@ -458,10 +458,10 @@ def test_short_rounds_ask_for_no_helper_and_have_the_same_bits(problem, monkeypa
 
     def solved(**more):
         asked.clear()
-        return solve(problem, **more)
+        return solve(problem, n_steps=20_000, **more)
 
     monkeypatch.setattr(backend, "share", lambda work, n: (asked.append(n), team.share(work, n)))
-    for schedule, n_helpers in ((fl.MiniBatch(), 0), (fl.FixedPeriod(400), 1)):
+    for schedule, n_helpers in ((fl.MiniBatch(), 0), (fl.FixedPeriod(500), 1)):
         both = solved(n_workers=2, n_threads=2, schedule=schedule, record=0)
         assert set(asked) == {1}
         _kernels.use_whole_team(False)
