@@ -22,7 +22,7 @@ static inline double fl_logistic_loss(double z, double y)
 {
     double rest;
     const double q = fl_logistic_parts(y * z, &rest);
-    return fl_log1p(q) + rest;
+    return fl_log1p_small(q) + rest;
 }
 /* Longest step from a reference whose change is not a difference: see parts.h. */
 #define FL_NEAR 8.0

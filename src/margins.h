@@ -103,7 +103,7 @@ static void FLN(complete)(int loss, const fl_block *block, fl_reference *referen
         reference->p[r] = q / (1.0 + q);
         reference->towards[r] = m < 0.0 ? y : -y;
         reference->share[r] = m < 0.0 ? -1.0 : 0.0 * m;   /* keeps a NaN */
-        reference->loss[r] = fl_log1p(q) + rest;
+        reference->loss[r] = fl_log1p_small(q) + rest;
     }
 }
 
@@ -215,7 +215,7 @@ static inline __attribute__((always_inline)) void FLN(column_terms)(int loss, in
             if (products)
                 by = FLN(times)(by, q);
             else if (loss == FL_LOGISTIC)
-                rest += FLN(log1p)(q);
+                rest += reference ? FLN(log1p)(q) : FLN(log1p_small)(q);
             if (!products)
                 rest *= row.weight;
             lane += rest;
@@ -247,7 +247,7 @@ static inline __attribute__((always_inline)) void FLN(row_terms)(int loss, int w
                                   slope ? (DV *)(slope + r) : NULL, &far);
         *(DV *)(q + r) = its;
         if (loss == FL_LOGISTIC && weighted)
-            rest += FLN(log1p)(its);
+            rest += reference ? FLN(log1p)(its) : FLN(log1p_small)(its);
         if (!products)
             rest *= rows.weight;
         *(DV *)(value + r) = rest;

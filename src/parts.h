@@ -36,6 +36,9 @@ static inline D PN(log1p)(D u)
     return k * 0x1.62e42feep-1 + (k * 0x1.a39ef35793c76p-33 + PN(two_atanh)(f / (f + 2.0)));
 }
 
+/* The same for -1/2 <= u <= 1, sooner. */
+static inline D PN(log1p_small)(D u) { return PN(two_atanh)(u / (u + 2.0)); }
+
 /* exp(x) = scale + scale * part for |x| <= 708: part = exp(r) - 1, |r| <= ln(2)/2, by Chebyshev interpolation
  * of (exp(r) - 1 - r - r^2/2) / r^3, relative error 8e-17; in powers of r^2 (Estrin) to shorten the chain. Shorter
  * than fl_exp, whose bits are those of runs; and scale * part + (scale - 1) is exp(x) - 1, accurate for tiny x. */
