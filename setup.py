@@ -21,6 +21,7 @@ HEADERS = [
     "mean_body.h",
     "moments.h",
     "normals.h",
+    "parts.h",
     "pass_body.h",
     "replicates.h",
     "row_body.h",

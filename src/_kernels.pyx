@@ -115,7 +115,7 @@ def log(const double[::1] x, double[::1] out):
 
 
 def log1p(const double[::1] x, double[::1] out):
-    """Write log(1 + x), 0 <= x <= 1, to out, in the package's own arithmetic."""
+    """Write log(1 + x), x > -1 and finite, to out, in the package's own arithmetic."""
     cdef Py_ssize_t i
     with nogil:
         for i in range(x.shape[0]):
@@ -596,7 +596,7 @@ cdef class Pass:
 
     def help(self):
         """Take part; for helper threads."""
-        cdef double[::1] work = np.zeros(self.work_doubles)
+        cdef double[::1] work = aligned(8 * self.work_doubles).view(np.float64)
         if fl_enter(&self.c.gate):
             with nogil:
                 fl_spread(&self.c.cpus)
@@ -605,7 +605,7 @@ cdef class Pass:
 
     def finish(self):
         """Work until no block is left and no helper is inside; return the blocks' results, a row each."""
-        cdef double[::1] work = np.zeros(self.work_doubles)
+        cdef double[::1] work = aligned(8 * self.work_doubles).view(np.float64)
         with nogil:
             fl_pass_work(&self.c, &work[0])
             fl_close_and_wait(&self.c.gate)
@@ -726,7 +726,8 @@ def _laid_out(w, int64_t n_features):
         return np.ascontiguousarray(w[:, :n_features]), None, intercepts
     features = np.zeros((padded, n_features))
     features[:m] = w[:, :n_features]
-    panels = np.ascontiguousarray(features.reshape(-1, FL_PANEL, n_features).transpose(0, 2, 1))
+    panels = aligned(features.nbytes).view(np.float64).reshape(-1, n_features, FL_PANEL)
+    panels[:] = features.reshape(-1, FL_PANEL, n_features).transpose(0, 2, 1)
     return features, panels, intercepts
 
 

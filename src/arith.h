@@ -105,23 +105,20 @@ static inline double fl_exp(double x)
     return p * fl_bits_double((fl_double_bits(shifted) + 1023u) << 52);
 }
 
-/* log((1 + s) / (1 - s)) = 2 (s + s^3/3 + s^5/5 + ...), |s| <= 1/3: Chebyshev interpolation
- * of (atanh(s) / s - 1) / s^2 in s^2, relative error 5e-18. */
-static inline double fl_two_atanh(double s)
-{
-    const double z = s * s;
-    double p = 0x1.4b0a26c5f2aefp-4;
-    p = p * z + 0x1.687a6e7c95176p-5;
-    p = p * z + 0x1.eb905e8575054p-5;
-    p = p * z + 0x1.10ac75dc602b1p-4;
-    p = p * z + 0x1.3b18b294bebf9p-4;
-    p = p * z + 0x1.745cf0b0e03bdp-4;
-    p = p * z + 0x1.c71c727143318p-4;
-    p = p * z + 0x1.24924923d44c6p-3;
-    p = p * z + 0x1.999999999a3ddp-3;
-    p = p * z + 0x1.5555555555555p-2;
-    return 2.0 * s + (2.0 * s) * (z * p);
-}
+/* Of numbers one by one; margins.h has the same of vectors. */
+#define D double
+#define U uint64_t
+#define PN(name) fl_##name
+#define BITS(x) fl_double_bits(x)
+#define DOUBLE(bits) fl_bits_double(bits)
+#define WHERE(holds) (0u - (uint64_t)(holds))
+#include "parts.h"
+#undef D
+#undef U
+#undef PN
+#undef BITS
+#undef DOUBLE
+#undef WHERE
 
 /* Natural logarithm of a positive normal number. */
 static inline double fl_log(double x)
@@ -135,28 +132,6 @@ static inline double fl_log(double x)
     const double kd = (double)k;
     const double tail = kd * 0x1.a39ef35793c76p-33 + fl_two_atanh((m - 1.0) / (m + 1.0));
     return kd * 0x1.62e42feep-1 + tail;
-}
-
-/* log(1 + u) for -1/2 <= u <= 1, accurate for tiny u. */
-static inline double fl_log1p(double u) { return fl_two_atanh(u / (u + 2.0)); }
-
-/* exp(x) - 1 for |x| <= 1/2 and nothing of use beyond, accurate for tiny x. Taylor to x^14: 5e-17 relative. */
-static inline double fl_expm1_small(double x)
-{
-    double p = 1.0 / 87178291200.0;
-    p = p * x + 1.0 / 6227020800.0;
-    p = p * x + 1.0 / 479001600;
-    p = p * x + 1.0 / 39916800;
-    p = p * x + 1.0 / 3628800;
-    p = p * x + 1.0 / 362880;
-    p = p * x + 1.0 / 40320;
-    p = p * x + 1.0 / 5040;
-    p = p * x + 1.0 / 720;
-    p = p * x + 1.0 / 120;
-    p = p * x + 1.0 / 24;
-    p = p * x + 1.0 / 6;
-    p = p * x + 1.0 / 2;
-    return x + (x * x) * p;
 }
 
 /* t^-alpha. The square root and the whole power are IEEE operations. */

@@ -3,6 +3,7 @@
  * its own.
  *
  *   scalar  arith.h, draw.h, losses.h     one number, one draw, one loss
+ *           parts.h                       losses of passes, many numbers at a time
  *           words.h, normals.h            draws and normal numbers, a vector of them
  *   row     row_body.h                    one row of X: its margin, its update
  *           sparse_body.h                 the same for a CSR row

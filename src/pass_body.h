@@ -14,6 +14,10 @@ typedef double FN(wide4) __attribute__((vector_size(32), aligned(8), may_alias))
 #endif
 /* Rows of one iterate that run side by side: one alone waits for its sums. */
 #define ABREAST 8
+#define LINE (64 / (int)sizeof(T))
+/* Rows read side by side look like no stream to the processor. So lines are asked for this many bytes
+ * early at least. */
+#define AHEAD_BYTES 8192
 
 /* Rows beyond n repeat the last one with weight 0. */
 static inline const T *FN(row_of_block)(const fl_shards *shards, int64_t first, int64_t n, int64_t r)
@@ -24,11 +28,21 @@ static inline const T *FN(row_of_block)(const fl_shards *shards, int64_t first, 
 static void FN(load_block)(const fl_shards *shards, int64_t first, int64_t n, fl_block *block)
 {
     const T *y = shards->y, *s = shards->s;
+    block->n = (int)n;
+    block->weighted = s != NULL;
     for (int64_t r = 0; r < FL_BLOCK_ROWS; r++) {
         const int64_t row = first + (r < n ? r : n - 1);
         block->target[r] = (double)y[row];
         block->weight[r] = r >= n ? 0.0 : s ? (double)s[row] : 1.0;
     }
+}
+
+/* From rows first .. first + n - 1 to those that are fetched meanwhile, in entries; 0 near the end of the data. */
+static inline int64_t FN(ahead)(const fl_shards *shards, int64_t first, int64_t n)
+{
+    const int64_t row_bytes = shards->x_stride * (int64_t)sizeof(T);
+    const int64_t rows = row_bytes * n > AHEAD_BYTES ? n : AHEAD_BYTES / row_bytes;
+    return first + n + rows <= shards->n_samples ? rows * shards->x_stride : 0;
 }
 
 /* z[r] = intercept + <x_r, w> of one iterate, in the order of margins.h. */
@@ -39,6 +53,7 @@ static void FN(margins_of_one)(const fl_shards *shards, int64_t first, int64_t n
     for (int r0 = 0; r0 < FL_BLOCK_ROWS; r0 += ABREAST) {
         const T *x[ABREAST];
         double sum[ABREAST];
+        const int64_t ahead = FN(ahead)(shards, first + r0, ABREAST);
         for (int r = 0; r < ABREAST; r++) {
             x[r] = FN(row_of_block)(shards, first, n, r0 + r);
             sum[r] = intercept;
@@ -47,6 +62,15 @@ static void FN(margins_of_one)(const fl_shards *shards, int64_t first, int64_t n
             const int64_t end = begin + FL_CHUNK < d ? begin + FL_CHUNK : d;
             D4 acc[ABREAST] = {{0}};
             int64_t j = begin;
+            for (; j + LINE <= end; j += LINE) {
+#pragma GCC unroll 8
+                for (int r = 0; r < ABREAST; r++)
+                    __builtin_prefetch(x[r] + (j + ahead), 0, 2);
+                for (int v = 0; v < LINE; v += 4)
+#pragma GCC unroll 8
+                    for (int r = 0; r < ABREAST; r++)
+                        acc[r] += LOAD4(x[r] + (j + v)) * *(const D4 *)(w + (j + v));
+            }
             for (; j + 4 <= end; j += 4)
 #pragma GCC unroll 8
                 for (int r = 0; r < ABREAST; r++)
@@ -65,7 +89,7 @@ static void FN(margins_of_one)(const fl_shards *shards, int64_t first, int64_t n
 static void FN(margins_of_many)(const fl_shards *shards, int64_t first, int64_t n, const fl_iterates *iterates,
                                 double *z, double *chunk)
 {
-    const int64_t d = shards->n_features;
+    const int64_t d = shards->n_features, ahead = FN(ahead)(shards, first, FL_BLOCK_ROWS);
     for (int64_t i = 0; i < iterates->n; i += FL_PANEL)
         for (int r = 0; r < FL_BLOCK_ROWS; r++)
             memcpy(z + i * FL_BLOCK_ROWS + r * FL_PANEL, iterates->intercepts + i, FL_PANEL * sizeof *z);
@@ -73,8 +97,14 @@ static void FN(margins_of_many)(const fl_shards *shards, int64_t first, int64_t 
         const int64_t length = begin + FL_CHUNK < d ? FL_CHUNK : d - begin;
         for (int r = 0; r < FL_BLOCK_ROWS; r++) {
             const T *x = FN(row_of_block)(shards, first, n, r) + begin;
-            for (int64_t j = 0; j < length; j++)
-                chunk[r * FL_CHUNK + j] = (double)x[j];
+            double *to = chunk + r * FL_CHUNK;
+            for (int64_t j = 0; j < length; j += LINE)
+                __builtin_prefetch(x + (j + ahead), 0, 2);
+            int64_t j = 0;
+            for (; j + 4 <= length; j += 4)
+                *(D4 *)(to + j) = LOAD4(x + j);
+            for (; j < length; j++)
+                to[j] = (double)x[j];
         }
         for (int64_t i = 0; i < iterates->n; i += FL_PANEL)
             FLN(panel_margins)(chunk, length, iterates->panels + i * d + begin * FL_PANEL, iterates->n - i,
@@ -162,7 +192,7 @@ static void FN(evaluate_few)(const FN(reader) *reader, const fl_shards *shards, 
         if (is_reference)
             FLN(complete)(loss, block, &reference);
         else
-            sums[i] += FLN(sum_rows)(loss, z, block, changes ? &reference : NULL, gradients ? slope : NULL);
+            FLN(sum_rows)(loss, z, block, changes ? &reference : NULL, gradients ? slope : NULL, sums + i);
         if (gradients)
             reader->add_gradients(shards, first, n, slope, 1, gradients + i * p, p, 1);
     }
@@ -182,10 +212,10 @@ static void FN(evaluate_many)(const FN(reader) *reader, const fl_shards *shards,
             reference.margin[r] = z[r * FL_PANEL];
         FLN(complete)(loss, block, &reference);
     }
-    for (int64_t i = 0; i < iterates->n; i += FL_TILE_COLS) {
-        double *at = z + i / FL_PANEL * FL_PANEL * FL_BLOCK_ROWS + i % FL_PANEL, sum[FL_TILE_COLS] = {0};
+    for (int64_t i = 0; i < iterates->n; i += FL_VEC) {
+        double *at = z + i / FL_PANEL * FL_PANEL * FL_BLOCK_ROWS + i % FL_PANEL, sum[FL_VEC] = {0};
         FLN(sum_columns)(loss, at, block, changes ? &reference : NULL, gradients ? at : NULL, sum);
-        for (int64_t c = 0; c < FL_TILE_COLS && i + c < iterates->n; c++)
+        for (int64_t c = 0; c < FL_VEC && i + c < iterates->n; c++)
             sums[i + c] += sum[c];
     }
     for (int64_t i = 0; gradients && i < iterates->n; i += FL_PANEL)
@@ -259,5 +289,7 @@ static void FN(scan)(const fl_shards *shards, int64_t first, int64_t last, doubl
 
 #undef SCANNED
 #undef ABREAST
+#undef LINE
+#undef AHEAD_BYTES
 #undef LOAD4
 #undef D4

@@ -159,6 +159,64 @@ def test_changes_of_the_logistic_loss_are_exact_for_steps_of_any_size():
         assert abs(got - want) <= 4e-15 * scale
 
 
+@pytest.mark.parametrize("m", [1, 9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_objectives_keep_their_digits_where_every_loss_is_tiny_or_large(m, weighted, isa):
+    # 1,000 rows at the same size of margin: among them losses far below the rounding of 1, which a
+    # product of 1 + q would lose, and products that must not overflow.
+    rng = np.random.default_rng(0)
+    y = rng.choice([-1.0, 1.0], 1000)
+    X = (y * rng.integers(900, 1100, 1000) / 1024)[:, None]  # margins are exact
+    weights = rng.uniform(0.5, 2, 1000) if weighted else None
+    problem = fl.Problem(X, y, loss="logistic", sample_weight=weights)
+    for margin in (-1e4, -700.0, -30.0, -1.0, -1e-9, 0.0, 1e-9, 1.0, 30.0, 300.0):
+        losses = np.logaddexp(np.longdouble(0), -np.longdouble(margin) * (X[:, 0] * y))
+        want = np.average(losses) if weights is None else (weights.astype(np.longdouble) * losses).mean()
+        got = np.atleast_1d(problem.objective(np.full((m, 1), margin)))
+        assert np.abs(got - want).max() <= 1e-15 * want, (margin, got, want)
+
+
+@pytest.mark.parametrize("m", [1, 9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_excesses_are_right_whatever_the_margin_and_the_step(m, weighted, isa):
+    # Rows on either side of the margin 0, steps to either side; short, long, and among each other.
+    rng = np.random.default_rng(0)
+    n = 203
+    y, X = rng.choice([-1.0, 1.0], n), rng.choice([-1.0, 1.0], (n, 2)) * rng.uniform(0.5, 1, (n, 2))
+    weights = rng.uniform(0.5, 2, n) if weighted else None
+    problem = fl.Problem(X, y, loss="logistic", sample_weight=weights)
+    s = np.ones(n) if weights is None else weights
+    for at in (1e-3, 1.0, 30.0):
+        for step in (1e-12, 1e-3, 0.4, 1.0, 7.0, 9.0, 100.0):
+            w, w_star = np.array([at, at + step]), np.array([at, at])
+            with mpmath.workdps(50):
+                want, scale = mpmath.mpf(0), mpmath.mpf(0)
+                for i in range(n):
+                    row = [mpmath.mpf(x) for x in X[i]]
+                    low, high = (
+                        mpmath.log1p(mpmath.exp(-y[i] * (row[0] * mpmath.mpf(v[0]) + row[1] * mpmath.mpf(v[1]))))
+                        for v in (w_star, w)
+                    )
+                    want += s[i] * (high - low)
+                    scale += s[i] * (abs(high - low) if abs(step) <= 0.5 else max(high, low))
+            got = np.atleast_1d(problem.excess(np.tile(w, (m, 1)), w_star))
+            assert np.abs(got - float(want / n)).max() <= 2e-15 * float(scale / n), (at, step, got, want / n)
+
+
+@pytest.mark.parametrize("m", [1, 9])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_a_nan_in_an_iterate_reaches_its_own_results_and_no_other(loss, weighted, m, isa):
+    problem = a_problem(loss, np.float32, 70, 9, plain=not weighted)
+    clean, W = iterates_of(problem, m), iterates_of(problem, m)
+    W[0, 4] = np.nan
+    reference = np.zeros(problem.n_params)
+    for method in (problem.objective, problem.gradient, lambda w: problem.excess(w, reference)):
+        assert np.isnan(method(W)[0]).all()
+        assert method(W)[1:].tobytes() == method(clean)[1:].tobytes()
+    assert np.isnan(problem.excess(clean, W[0])).all()
+
+
 def test_the_excess_of_an_iterate_over_itself_is_zero():
     problem = a_problem("logistic", np.float32, 100, 3)
     w = iterates_of(problem, 1)[0]
