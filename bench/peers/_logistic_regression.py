@@ -3,7 +3,7 @@
 from threadpoolctl import threadpool_limits
 
 
-def settings(problem, solver, tolerances=(1e-1, 1e-2, 1e-3, 1e-4)):
+def settings(problem, solver, tolerances):
     return {
         f"tol={tol:g}, {n_threads} BLAS thread{'s' * (n_threads > 1)}": fitted(problem, n_threads, solver, tol)
         for tol in tolerances

@@ -11,4 +11,4 @@ SAME_ARITHMETIC = False
 
 
 def settings(problem):
-    return of_solver(problem, "lbfgs")
+    return of_solver(problem, "lbfgs", (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4))
