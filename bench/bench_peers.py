@@ -1,8 +1,11 @@
-"""Peers side by side: one pass where they do the same arithmetic, to their own end where they do not.
+"""Peers side by side: one pass where they do the same arithmetic, a whole fit where they do not.
 
-A peer is one file in ``peers/``: NEEDS, what must be installed; SAME_ARITHMETIC, whether it does our steps on as
-many gradients; and prepare(problem), which returns the function to be timed, everything compiled and converted.
-Each must learn before it is timed; its excess objective stands beside its time, and ours beside both.
+A peer is one file in ``peers/``: NEEDS, what must be installed (INSTALL, what to install for it, where that has
+another name); SAME_ARITHMETIC, whether it does our steps on as many gradients. If so, N_WORKERS and
+prepare(problem, n_workers), which returns the function to be timed, everything compiled and converted. If not,
+settings(problem): such functions by name, of which the soonest that ends near enough to the optimum is timed, once
+as near as one averaged pass of ours and once within GOAL. Each must learn before it is timed; its excess objective
+stands beside its time, and ours beside both.
 """
 
 import importlib
@@ -10,27 +13,54 @@ from pathlib import Path
 
 import pytest
 from conftest import excess
+from peers._choice import soonest
 
 import fastlsgd as fl
 from fastlsgd.benchmarks.problems import check_learned
+from fastlsgd.benchmarks.timing import Pass
 
-PEERS = sorted(path.stem for path in (Path(__file__).parent / "peers").glob("[a-z]*.py"))
+PEERS = {
+    path.stem: importlib.import_module(f"peers.{path.stem}")
+    for path in sorted((Path(__file__).parent / "peers").glob("[a-z]*.py"))
+}
+GOAL = 1e-5
 
 
-@pytest.mark.parametrize("name", PEERS)
-def bench_peer(benchmark, timed, problem, small, name):
-    peer = importlib.import_module(f"peers.{name}")
-    pytest.importorskip(peer.NEEDS, reason=f"{peer.NEEDS} is not installed: pip install {peer.NEEDS}")
-    fit = peer.prepare(problem)
+def skipped_if_not_installed(peer):
+    name = getattr(peer, "INSTALL", peer.NEEDS)
+    pytest.importorskip(peer.NEEDS, reason=f"{peer.NEEDS} is not installed: pip install {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "n_workers"),
+    [(name, n) for name, peer in PEERS.items() if peer.SAME_ARITHMETIC for n in peer.N_WORKERS],
+)
+def bench_peer(benchmark, timed, problem, name, n_workers):
+    skipped_if_not_installed(PEERS[name])
+    fit = PEERS[name].prepare(problem, n_workers)
     w = fit()
     n_gradients = getattr(fit, "n_gradients", problem.n_samples)
     if n_gradients > problem.n_samples // 2:
         check_learned(problem, w)
     benchmark.group = f"peers, {problem!r}"
-    if peer.SAME_ARITHMETIC:
-        timed(fit, n_gradients, "gradient", excess=excess(problem, w))
+    timed(fit, n_gradients, "gradient", excess=excess(problem, w), n_workers=n_workers)
+
+
+@pytest.mark.parametrize("goal", ["as near as a pass", f"within {GOAL:g}"])
+@pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if not peer.SAME_ARITHMETIC])
+def bench_peer_fit(benchmark, timed, problem, small, name, goal):
+    skipped_if_not_installed(PEERS[name])
+    if goal == "as near as a pass":
+        ours = Pass(problem, schedule=fl.FixedPeriod(256))
+        ours.seconds()
+        near = excess(problem, ours.run.w_bar)
     else:
-        timed(fit, 1, "fit", rounds=1 if small else 5, excess=excess(problem, w))
+        near = GOAL
+    setting, fit = soonest(PEERS[name].settings(problem), problem, near)
+    w = fit()
+    check_learned(problem, w)
+    benchmark.group = f"peers, {problem!r}"
+    timed(fit, 1, "fit", rounds=1 if small else 5, excess=excess(problem, w), setting=setting)
 
 
 @pytest.mark.parametrize("layout", ["packed", "view"])

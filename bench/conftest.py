@@ -152,5 +152,6 @@ def pytest_terminal_summary(terminalreporter, config):
             else f"{info[f'ns_a_{unit}_min']:12.2f} {info[f'ns_a_{unit}_median']:12.2f} ns a {unit}"
         )
         reached = f"  excess {info['excess']:.2e}" if "excess" in info else ""
+        reached += f"  ({info['setting']})" if "setting" in info else ""
         shown = "     -" if fraction is None else f"{fraction:6.2f}"
         terminalreporter.write_line(f"{shown} {times}  {bench.name}{reached}")

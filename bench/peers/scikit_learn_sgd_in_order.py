@@ -4,8 +4,9 @@ from fastlsgd.benchmarks.peers import ScikitLearnSGD
 
 NEEDS = "sklearn"
 SAME_ARITHMETIC = True
+N_WORKERS = (1,)
 
 
-def prepare(problem):
+def prepare(problem, n_workers):
     peer = ScikitLearnSGD(problem)
     return lambda: (peer.seconds(), peer.w_bar)[1]
