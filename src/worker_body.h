@@ -184,7 +184,7 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
                             const fl_scratch *scratch)
 {
 #if defined(FL_LEFT_TO)
-    if (FL_LEAVES_ROWS_OF(step->n_params * (int64_t)sizeof(D))) {
+    if (FL_LEAVES_ROWS_OF(step->n_params * (int64_t)sizeof(T))) {
         FL_LEFT_TO.local_steps[fl_storage(shards)](shards, step, k, width, t0, n, eta, alpha, w, sum, sum64, scratch);
         return;
     }
