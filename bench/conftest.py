@@ -80,7 +80,7 @@ def timed_pass(benchmark, timed):
             work.seconds,
             work.n_gradients,
             "gradient",
-            limit_ns=limit_ns(problem, run.trace.n_threads, run.batch_size),
+            limit_ns=limit_ns(problem, run.trace.n_threads, run.batch_size, stored_share(run)),
             n_workers=run.n_workers,
             n_threads=run.trace.n_threads,
             schedule=repr(run.schedule),
@@ -97,17 +97,22 @@ def timed_pass(benchmark, timed):
 _streams: dict[tuple[int, int], float] = {}
 
 
-def limit_ns(problem, n_threads, batch_size=1):
+def stored_share(run):
+    """Return the bytes of the rows that a run reads, in those of the problem's."""
+    return run.trace.n_copied_bytes / (run.problem.X.nbytes + run.problem.y.nbytes) if run.storage else 1.0
+
+
+def limit_ns(problem, n_threads, batch_size=1, share=1.0):
     """Return the nanoseconds a gradient cannot go under: reading its row, or its arithmetic; nan without a compiler.
 
-    The row at the rate at which n_threads threads read these rows; the arithmetic at the rate of the vectors that
-    the kernels use on as many cores.
+    The row, share of its bytes, at the rate at which n_threads threads read these rows; the arithmetic at the rate of
+    the vectors that the kernels use on as many cores.
     """
     try:
         key = (id(problem), n_threads)
         if key not in _streams:
             _streams[key] = limits.read_s(problem.X, n_threads, best_of=10)
-        row_s = _streams[key] / problem.n_samples * (1 + 1 / problem.n_features)
+        row_s = share * _streams[key] / problem.n_samples * (1 + 1 / problem.n_features)
         flops = problem.n_features * limits.flops_a_feature(batch_size)
         arithmetic_s = flops / (peak() * n_threads) * problem.dtype.itemsize / 4
     except Missing:

@@ -16,6 +16,7 @@ cdef extern from "kernels.h" nogil:
         FL_VISITS
         FL_FLUSH
         FL_PAD
+        FL_BF16_BLOCK
 
     ctypedef struct fl_stream:
         int target
@@ -43,6 +44,7 @@ cdef extern from "kernels.h" nogil:
         int whole
         int intercept
         int64_t n_samples, n_features, n_workers
+        bint bf16
         const void *X
         Py_ssize_t x_stride
         const void *indices
@@ -227,6 +229,7 @@ cdef extern from "team.h" nogil:
         void *to_X
         void *to_y
         void *to_s
+        int64_t bf16_words
         void *to_indices
         const void *to_indptr
         fl_cpus cpus

@@ -5,6 +5,7 @@ import numpy as np
 
 LOSSES: tuple[str, ...]
 PAD: int
+BF16_BLOCK: int
 FLUSH: int
 MAX_THREADS: int
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import _kernels, sparse
+from . import _kernels, bf16, sparse
 from .team import run_pass
 
 Partition = Literal["iid", "contiguous"]
@@ -165,6 +165,9 @@ class Shards:
         *view* reads X where it lies (4 bytes a row for the order). *packed* copies each
         worker's rows once, in the visiting order of its first epoch. The layout
         changes no bit of a run.
+    storage : None or "bf16"
+        In what form the copies of *packed* are held: None is as they are. *bf16* rounds each entry of X (dense,
+        float32) to the nearest bfloat16, half the bytes; targets and weights stay as they are.
 
     Attributes
     ----------
@@ -187,6 +190,7 @@ class Shards:
         partition: Partition = "iid",
         sampling: Literal["reshuffle", "replacement", "blocks"] = "reshuffle",
         layout: Literal["view", "packed"] = "view",
+        storage: Literal["bf16"] | None = None,
         n_threads: int = 1,
     ) -> None:
         if partition not in ("iid", "contiguous"):
@@ -194,6 +198,7 @@ class Shards:
         if layout not in ("view", "packed"):
             raise ValueError(f"layout must be 'view' or 'packed' here, got {layout!r}")
         check_rows(X)
+        check_storage(storage, layout, X)
         for name, column in (("y", y), ("sample_weight", sample_weight)):
             _check_as_the_kernels_read(name, column, X)
         if not all(isinstance(number, (int, np.integer)) for number in (n_workers, seed)):
@@ -206,7 +211,7 @@ class Shards:
             )
         self.X, self.y, self.sample_weight = X, y, sample_weight
         self.n_workers, self.seed = n_workers, seed
-        self.partition, self.sampling, self.layout = partition, sampling, layout
+        self.partition, self.sampling, self.layout, self.storage = partition, sampling, layout, storage
         self.start = np.concatenate([[0], np.cumsum(shard_sizes(n, n_workers))])
         self.order = np.arange(n, dtype=np.uint32)
         self._rows_a_block = max(1, BLOCK_BYTES // _bytes_a_row(X)) if sampling == "blocks" else 0
@@ -221,18 +226,10 @@ class Shards:
             self._pack(n_threads)
 
     def _pack(self, n_threads: int) -> None:
-        is_csr = sparse.is_sparse(self.X)
-        copies = (
-            sparse.PackedRows.laid_out(self.X, self.order) if is_csr else np.empty_like(self.X, subok=False),
-            np.empty_like(self.y),
-            None if self.sample_weight is None else np.empty_like(self.sample_weight),
-        )
         rows = _kernels.Rows(self.X, self.y, self.sample_weight, intercept=False, start=self.start, order=self.order)
-        whole = run_pass(_kernels.Pass(rows, "copy", copies=copies), n_threads)
-        if is_csr and not whole.all():
-            raise ValueError("X.indptr was changed while its rows were copied; leave X alone while runs use it")
-        self._packed = copies
-        self.n_copied_bytes = sum(copy.nbytes for copy in copies if copy is not None)
+        arrays = self.X, self.y, self.sample_weight
+        self._packed = _copied(arrays, rows, order=self.order, storage=self.storage, n_threads=n_threads)
+        self.n_copied_bytes = _n_bytes(self._packed)
 
     def rows(self, k: int) -> np.ndarray:
         """Return the rows of X that worker k owns, in the visiting order of its first epoch (uint32)."""
@@ -263,8 +260,45 @@ class Shards:
         n, d = self.X.shape
         return (
             f"Shards({n} x {d} {self.X.dtype} rows, {self.n_workers} workers, "
-            f"{self.partition}, {self.layout}, seed={self.seed})"
+            f"{self.partition}, {self.layout}{', bf16' if self.storage else ''}, seed={self.seed})"
         )
+
+
+_Arrays = tuple[Any, np.ndarray, np.ndarray | None]
+
+
+def _copied(arrays: _Arrays, rows: _kernels.Rows, *, order: Any, storage: str | None, n_threads: int) -> _Arrays:
+    """Return copies of X, y and the sample weights: rows, which has them in this order (None: as they lie)."""
+    X, y, s = arrays
+    is_csr = sparse.is_sparse(X)
+    room: Any
+    if is_csr:
+        room = sparse.PackedRows.laid_out(X, order)
+    elif storage:
+        room = bf16.RoundedRows.laid_out(X)
+    else:
+        room = np.empty_like(X, subok=False)
+    copies = room, np.empty_like(y), None if s is None else np.empty_like(s)
+    answers = run_pass(_kernels.Pass(rows, "copy", copies=copies), n_threads)
+    if is_csr and not answers.all():
+        raise ValueError("X.indptr was changed while its rows were copied; leave X alone while runs use it")
+    if storage and answers.any():
+        bf16.raise_at_first_beyond(X)
+    return copies
+
+
+def _n_bytes(copies: _Arrays) -> int:
+    return sum(copy.nbytes for copy in copies if copy is not None)
+
+
+def check_storage(storage: Any, layout: str, X: Any) -> None:
+    """Raise unless the rows can be stored so: None, as they are, or "bf16", a rounded copy of dense float32 rows."""
+    if storage not in (None, "bf16"):
+        raise ValueError(f"storage must be None or 'bf16', got {storage!r}")
+    if storage and layout == "view":
+        raise ValueError("storage='bf16' is a copy of the rows: layout must be 'auto' or 'packed', got 'view'")
+    if storage:
+        bf16.check(X)
 
 
 def shard_sizes(n_samples: int, n_workers: int) -> np.ndarray:
@@ -293,28 +327,35 @@ def lay_out(
     sampling: str,
     partition: str,
     layout: str,
+    storage: str | None,
     n_visits: int,
     n_threads: int,
 ) -> tuple[_kernels.Rows, str, int]:
     """Deal and lay out the rows for a run in which each worker makes n_visits visits.
 
     Returns (the rows as the kernels take them, the layout used, the bytes copied for it). "auto" packs data in
-    memory when at least two epochs are asked for. Draws with replacement from the whole data set read
-    X where it lies: there are no shards to copy.
+    memory when at least two epochs are asked for, and what is stored as bfloat16 is always a copy. Draws with
+    replacement from the whole data set read X where it lies, as there are no shards to copy, or a rounded copy of it.
     """
+    check_storage(storage, layout, X)
     if sampling == "replacement" and partition == "iid":
+        arrays, n_copied = (X, y, sample_weight), 0
+        if storage:
+            as_they_lie = whole_rows(*arrays, intercept=False)
+            arrays = _copied(arrays, as_they_lie, order=None, storage=storage, n_threads=n_threads)
+            n_copied = _n_bytes(arrays)
         rows = whole_rows(
-            X,
-            y,
-            sample_weight,
+            *arrays,
             n_workers=n_workers,
             intercept=intercept,
             sampling=sampling,
             seed=seed,
             n_visits=n_visits,
         )
-        return rows, "view", 0
-    if layout == "auto":
+        return rows, "packed" if storage else "view", n_copied
+    if storage:
+        layout = "packed"
+    elif layout == "auto":
         longest_shard = -(-X.shape[0] // n_workers)
         layout = "packed" if n_visits >= 2 * longest_shard and not is_memory_mapped(X) else "view"
     shards = Shards(
@@ -326,6 +367,7 @@ def lay_out(
         partition=partition,  # type: ignore[arg-type]
         sampling=sampling,  # type: ignore[arg-type]
         layout=layout,  # type: ignore[arg-type]
+        storage=storage,  # type: ignore[arg-type]
         n_threads=n_threads,
     )
     return (

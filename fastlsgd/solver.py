@@ -129,6 +129,7 @@ class Run:
         sampling: str | None = None,
         partition: str = "iid",
         layout: str = "auto",
+        storage: str | None = None,
         weights: str | npt.ArrayLike | None = None,
         average: str | None = "polyak",
         w0: npt.ArrayLike | None = None,
@@ -173,9 +174,11 @@ class Run:
             sampling=self.sampling,
             partition=self.partition,
             layout=arguments.one_of("layout", layout, ("auto", "view", "packed")),
+            storage=storage,
             n_visits=self.n_steps * self.batch_size,
             n_threads=n_threads,
         )
+        self.storage = storage
         self._rows = rows
         start_at = arguments.start_at(w0, problem)
         config = self._config(start_at)
@@ -184,7 +187,7 @@ class Run:
         else:
             _refuse_foreign(state, config, problem)
             self.state = state.copy()
-        self.trace = Trace(problem, layout=layout, n_threads=n_threads, n_copied_bytes=n_copied)
+        self.trace = Trace(problem, layout=layout, storage=storage, n_threads=n_threads, n_copied_bytes=n_copied)
         self._backend = Threads(
             problem,
             self.state,
@@ -533,7 +536,7 @@ class Run:
             "l2": self.problem.l2,
             "fit_intercept": self.problem.fit_intercept,
             "dtype": self.problem.dtype.name,
-            "storage": "csr" if self.problem.is_sparse else "dense" if self.problem.X is not None else "stream",
+            "storage": self.storage or _as_it_lies(self.problem),
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -543,7 +546,8 @@ class Run:
         )
 
     def __repr__(self) -> str:
-        return f"Run({self.schedule!r}, t={self.t} of {self.n_steps}, n_rounds={self.n_rounds})"
+        stored = f", storage={self.storage!r}" if self.storage else ""
+        return f"Run({self.schedule!r}, t={self.t} of {self.n_steps}, n_rounds={self.n_rounds}{stored})"
 
 
 def _taking_what(maker: Callable[Given, Any]) -> Callable[[Callable[..., Answer]], Callable[Given, Answer]]:
@@ -589,6 +593,11 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
         How rows are dealt: see ``Shards``.
     layout : "auto", "view" or "packed"
         See ``Shards``; *auto* packs X in memory when at least two epochs are asked for. Changes no bit.
+    storage : None or "bf16"
+        *bf16*: the run reads a copy of its rows rounded to bfloat16, half the bytes, for dense float32 data that
+        no cache holds (d = 1,000: see docs/benchmarks.md). All else is as it was: float32 iterates and sums, and
+        objectives, excesses and distances on the original X. It minimises ``problem.rounded()``, bit for bit, whose
+        docstring says what the rounding costs; it changes the result, so a State goes on only with the same.
     weights : None, "rows" or array, shape (n_workers,)
         Weights of the averaging: 1/P, the workers' shares of the rows, or numbers >= 0 that sum to 1.
     average : "polyak", "tail:FRACTION", "poly:POWER" or None
@@ -641,6 +650,10 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
         run.save_checkpoint()
         raise Interrupted(run.result()) from None
     return run.result()
+
+
+def _as_it_lies(problem: Problem) -> str:
+    return "csr" if problem.is_sparse else "dense" if problem.X is not None else "stream"
 
 
 def _refuse_foreign(state: Any, config: dict[str, Any], problem: Problem) -> None:

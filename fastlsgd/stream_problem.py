@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _kernels
+from .data import check_storage
 from .losses import Loss
 from .problem import Problem, RowNorms, Vector
 from .streams import GaussianStream, QuadraticStream, Stream
@@ -93,9 +94,10 @@ class StreamProblem(Problem):
 
     def rows_for_run(
         self, *, n_workers: int, seed: int, n_visits: int, sampling: str = "stream", partition: str = "iid",
-        layout: str = "auto", n_threads: int = 1,
+        layout: str = "auto", storage: str | None = None, n_threads: int = 1,
     ) -> tuple[_kernels.Rows, str, int]:  # fmt: skip
         """Return (the rows as the kernels take them, "stream", 0); see ``Problem.rows_for_run``."""
+        check_storage(storage, layout, self.X)
         if partition != "iid":
             raise ValueError(
                 f"all workers of a stream see the same distribution: partition must be 'iid', got {partition!r}"

@@ -88,14 +88,17 @@ class Trace:
       those that any worker's did; 0 for one worker, nan for dense rows. Their indices are not counted.
 
     ``step_s``: seconds of one local step on one core. ``periods``: the round lengths as (length, count)
-    pairs. ``layout``, ``n_threads``, ``n_copied_bytes``: what the run used.
+    pairs. ``layout``, ``storage``, ``n_threads``, ``n_copied_bytes``: what the run used.
     """
 
-    def __init__(self, problem: Problem, *, layout: str, n_threads: int, n_copied_bytes: int) -> None:
+    def __init__(
+        self, problem: Problem, *, layout: str, n_threads: int, storage: str | None, n_copied_bytes: int
+    ) -> None:
         self.problem = problem
         self.records: list[Record] = []
         self.step_s = float("nan")
-        self.layout, self.n_threads, self.n_copied_bytes = layout, n_threads, n_copied_bytes
+        self.layout, self.storage = layout, storage
+        self.n_threads, self.n_copied_bytes = n_threads, n_copied_bytes
         self._periods: list[list[int]] = []
         self._noted_upto = 0
         self._lazy: dict[str, list[float]] = {name: [] for name in LAZY_COLUMNS}

@@ -16,6 +16,7 @@ import numpy as np
 LOSSES = ("squared", "logistic")
 
 PAD = FL_PAD
+BF16_BLOCK = FL_BF16_BLOCK
 FLUSH = FL_FLUSH
 MAX_THREADS = FL_MAX_THREADS
 
@@ -226,8 +227,8 @@ cdef class Stream:
 cdef class Rows:
     """Rows of (X, y, s) dealt to workers, as the C structure fl_shards.
 
-    X is a C-contiguous array, or whatever has the arrays data, indices and indptr of a CSR matrix, and its shape;
-    of a stream it is ``stream.X``.
+    X is a C-contiguous array, or whatever has the arrays data, indices and indptr of a CSR matrix, and its shape, or
+    bf16.RoundedRows; of a stream it is ``stream.X``.
     """
 
     cdef fl_shards c
@@ -254,6 +255,9 @@ cdef class Rows:
             self.c.indices, self.c.indptr = address(parts[1]), address(parts[2])
             self.c.wide = parts[1].itemsize == 8
             self.c.n_stored = min(len(parts[0]), len(parts[1]))
+        elif hasattr(X, "words"):   # bf16.RoundedRows
+            parts = (X.words,)
+            self.c.bf16, self.c.x_stride = True, 2 * X.words.shape[1]
         self.c.X = address(parts[0])
         self.c.start = &start[0]
         self.c.order = <const uint32_t *> address(order)
@@ -581,8 +585,10 @@ cdef class Pass:
         elif kind == "scan":
             self.c.kind, self.c.out_ld = FL_PASS_SCAN, 4
         else:
-            self.c.kind, self.c.out_ld = FL_PASS_COPY, 1 if sparse else 0
-            self.c.to_X = address(copies[0].data if sparse else copies[0])
+            self.c.kind, self.c.out_ld = FL_PASS_COPY, 1
+            rounded = hasattr(copies[0], "words")
+            self.c.bf16_words = copies[0].words.shape[1] if rounded else 0
+            self.c.to_X = address(copies[0].data if sparse else copies[0].words if rounded else copies[0])
             self.c.to_y, self.c.to_s = address(copies[1]), address(copies[2])
             if sparse:
                 self.c.to_indices, self.c.to_indptr = address(copies[0].indices), address(copies[0].indptr)

@@ -28,6 +28,15 @@ static inline uint32_t fl_float_bits(float x) { uint32_t bits; memcpy(&bits, &x,
 static inline double fl_bits_double(uint64_t bits) { double x; memcpy(&x, &bits, sizeof x); return x; }
 static inline uint64_t fl_double_bits(double x) { uint64_t bits; memcpy(&bits, &x, sizeof bits); return bits; }
 
+/* The bits of the nearest float (ties to even) whose lower half is zero: a bfloat16 is its upper half.
+ * What is beyond the largest finite one by half a unit or more, infinities and NaNs included, has none. */
+#define FL_BF16_BEYOND 0x7f7f8000
+static inline uint32_t fl_bf16_bits(float x)
+{
+    const uint32_t bits = fl_float_bits(x);
+    return (bits + 0x7fffu + (bits >> 16 & 1u)) & 0xffff0000u;
+}
+
 /* exp(x) = p 2^k for |x| <= 87. Clamped there: beyond it 1/(1 + exp) is denormal, and
  * denormals cost a hundred cycles each. A NaN passes both comparisons. One text for
  * one float and for four of them side by side.

@@ -22,8 +22,9 @@ extern const fl_isa fl_isa_avx2;
 /* Rows that are left to AVX2, whose bits are the same. Short ones no more than fill the
  * lanes once: half the vector is one fold less to wait for (d = 20, four workers: 7.9
  * against 9.5 ns a gradient). Long ones come from memory, where loads that straddle two
- * lines wait for both (d = 1,000: 133 against 187 ns; 158 where rows are aligned). */
-#define FL_LEAVES_ROWS_OF(bytes) ((bytes) <= 128 || (bytes) > 3072)
+ * lines wait for both (d = 1,000: 133 against 187 ns; 158 where rows are aligned), but for those of
+ * bfloat16, which none straddles. */
+#define FL_LEAVES_ROWS_OF(bytes) ((bytes) <= 128 || (!FL_IS_BF16 && (bytes) > 3072))
 #define FL_LEFT_TO fl_isa_avx2
 #define FL_NARROW(from, to)                                                                                     \
     (to)[0] = (FLN(bytes))_mm512_insertf32x8(                                                                   \

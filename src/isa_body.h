@@ -1,10 +1,11 @@
-/* The row and worker floors for one instruction set: both types, and the table
- * entry. Included by isa_*.c, which define
+/* The row and worker floors for one instruction set: both types (and rows of bfloat16 for
+ * float), and the table entry. Included by isa_*.c, which define
  *   FL_ISA                 a suffix for names, and FL_ISA_NAME the same as text
  *   FL_VBYTES              bytes of a hardware vector
  *   FL_MASKED_LOAD_FLOAT / FL_MASKED_LOAD_DOUBLE (p, m), if the set has one:
  *                          the first m entries, then zeros, nothing else read
  *   FL_LEAVES_ROWS_OF (bytes), FL_LEFT_TO: which rows another set takes, and which one
+ *   FL_WIDEN_BF16 (p), if the set has one: as many bfloat16s as a vector has floats, as floats
  *   FL_WIDEN_FLOAT (p), if the set has one: 4 floats as 4 doubles
  *   FL_MULTIPLY_LOW (a, b), FL_SQRT_FLOAT (v), FL_SQRT_DOUBLE (v), if the set has them
  *   FL_NARROW (from, to)   16 doubles, four vectors of four, as floats in vectors of FL_VBYTES
@@ -28,8 +29,24 @@
 #include "margins.h"
 #include "words.h"
 
+#define FN(name) FL_NAME3(name, bf16, FL_ISA)
+#define T float
+#define D uint16_t
+#define FL_IS_FLOAT 1
+#define FL_IS_BF16 1
+#include "row_body.h"
+#include "worker_body.h"
+#undef FN
+#undef T
+#undef D
+#undef FL_IS_FLOAT
+#undef FL_IS_BF16
+
+#define FL_IS_BF16 0
+
 #define FN(name) FL_NAME3(name, float, FL_ISA)
 #define T float
+#define D float
 #define FL_IS_FLOAT 1
 #ifdef FL_MASKED_LOAD_FLOAT
 #define FL_MASKED_LOAD FL_MASKED_LOAD_FLOAT
@@ -59,11 +76,13 @@
 #undef FNI
 #undef FN
 #undef T
+#undef D
 #undef FL_IS_FLOAT
 #undef FL_MASKED_LOAD
 
 #define FN(name) FL_NAME3(name, double, FL_ISA)
 #define T double
+#define D double
 #define FL_IS_FLOAT 0
 #ifdef FL_MASKED_LOAD_DOUBLE
 #define FL_MASKED_LOAD FL_MASKED_LOAD_DOUBLE
@@ -93,6 +112,7 @@
 #undef FNI
 #undef FN
 #undef T
+#undef D
 #undef FL_IS_FLOAT
 #undef FL_MASKED_LOAD
 
@@ -104,7 +124,8 @@
 
 const fl_isa FL_NAME2(fl_isa, FL_ISA) = {
     .name = FL_ISA_NAME,
-    .local_steps = {FL_NAME3(local_steps, float, FL_ISA), FL_NAME3(local_steps, double, FL_ISA)},
+    .local_steps = {FL_NAME3(local_steps, float, FL_ISA), FL_NAME3(local_steps, double, FL_ISA),
+                    FL_NAME3(local_steps, bf16, FL_ISA)},
     .make_block = {FL_NAME3(make_block, float, FL_ISA), FL_NAME3(make_block, double, FL_ISA)},
     .sparse_steps = FL_SPARSE(sparse_steps),
     .mark_visits = FL_SPARSE(mark_visits),

@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum fl_dtype { FL_FLOAT32 = 0, FL_FLOAT64 = 1 };
+enum fl_dtype { FL_FLOAT32 = 0, FL_FLOAT64 = 1, FL_BF16 = 2 /* of X alone: the rest is float32 */ };
 enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1, FL_BLOCKS = 2, FL_STREAM = 3 };
 enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHTED = 2 };
 
@@ -41,6 +41,9 @@ enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHT
  * back and forth between two cores at every step (d = 100, two threads: 43 against 25 ns
  * a gradient). */
 #define FL_PAD 32
+/* Rows of bfloat16 lie in blocks of so many entries, lines of the cache, the last one filled up with
+ * zeros. Its words hold entry i in their lower half and entry i + 16 in their upper one. */
+#define FL_BF16_BLOCK 32
 
 typedef struct fl_stream fl_stream;   /* stream.h */
 
@@ -52,6 +55,7 @@ typedef struct fl_shards {
     int whole;               /* draw with replacement from all rows, not from the shard */
     int intercept;           /* an implicit last coordinate equal to 1, not penalised */
     int64_t n_samples, n_features, n_workers;
+    int bf16;                /* X holds bfloat16: rows of blocks, see FL_BF16_BLOCK */
     const void *X;           /* rows of n_features entries; of a CSR matrix its data ... */
     ptrdiff_t x_stride;      /* ... this many entries apart */
     const void *indices;     /* CSR: the column of each stored entry; NULL for dense rows ... */
@@ -73,6 +77,12 @@ typedef struct fl_shards {
     uint64_t seed;
     const fl_stream *stream;   /* FL_STREAM: X and y are its block at hand; else NULL */
 } fl_shards;
+
+/* How entries of X are stored: enum fl_dtype. */
+static inline int fl_storage(const fl_shards *shards)
+{
+    return shards->bf16 ? FL_BF16 : shards->dtype;
+}
 
 /* What one local step does. */
 typedef struct fl_step {
@@ -138,14 +148,14 @@ static inline int64_t fl_pass_doubles(int64_t n_iterates)
     return FL_BLOCK_ROWS * (FL_CHUNK + (n_iterates + FL_PANEL - 1) / FL_PANEL * FL_PANEL);
 }
 
-/* The functions that are compiled once per instruction set; [dtype] picks. */
+/* The functions that are compiled once per instruction set; [dtype] picks, [fl_storage] local_steps. */
 typedef struct fl_isa {
     const char *name;
     /* Advance workers k .. k + width - 1 (width <= FL_LOCKSTEP) from t0 by n local
      * steps: w, their running sums (float32 sums flush into sum64; for float64 sum
      * is sum64), rows ld apart. eta[0] belongs to step t0 + 1; alpha, the weights of
      * the average, likewise. */
-    void (*local_steps[2])(const fl_shards *, const fl_step *, int64_t k, int64_t width, int64_t t0, int64_t n,
+    void (*local_steps[3])(const fl_shards *, const fl_step *, int64_t k, int64_t width, int64_t t0, int64_t n,
                            const double *eta, const double *alpha, void *w, void *sum, double *sum64,
                            const fl_scratch *);
     /* The same for one worker of a CSR run, [dtype][wide]: v and u of scales.h, and the

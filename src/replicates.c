@@ -37,7 +37,7 @@ static void steps(const fl_replicates *all, const fl_room *room, int64_t from, i
     if (from < all->begins_after)
         step.average = FL_AVERAGE_NONE;
     for (int64_t k = 0; k < n_workers; k += width)
-        all->isa->local_steps[room->shards.dtype](
+        all->isa->local_steps[fl_storage(&room->shards)](
             &room->shards, &step, k, n_workers - k < width ? n_workers - k : width, from, to - from, all->eta + from,
             all->alpha ? all->alpha + from : NULL, row_of(all, room, room->W, k), row_of(all, room, room->sum, k),
             room->sum64 + k * step.ld, &room->scratch);

@@ -2,7 +2,10 @@
  * into the cache. The only place that knows how dense rows lie.
  *
  * Included by isa_body.h with
- *   T            float or double
+ *   T            float or double: iterates, targets, arithmetic
+ *   D            T, or uint16_t where rows hold bfloat16 (then T is float): an entry of a row as
+ *                it is stored
+ *   FL_IS_BF16   1 for the latter
  *   FN(name)     the name with type and instruction set appended
  *   FL_VBYTES    bytes of a hardware vector
  *   FL_IS_FLOAT  1 for float
@@ -28,9 +31,28 @@ typedef int64_t FN(bits) __attribute__((vector_size(FL_VBYTES), may_alias));
 #endif
 #define V FN(vec)
 #define LANE_BITS FN(bits)
-#define LOAD(p) ((V)(*(const FN(uvec) *)(p)))
 #define W_AT(p) (*(V *)(p))
-#define ROW(i) ((const T *)shards->X + (int64_t)(i) * shards->x_stride)
+#define ROW(i) ((const D *)shards->X + (int64_t)(i) * shards->x_stride)
+
+/* LOAD(x, v): the entries of row x that vector v takes, as T. */
+#if FL_IS_BF16
+/* A bfloat16 is the upper half of a float. A block (kernels.h) has an entry for each
+ * virtual lane; every vector of its words gives two of floats, by a shift and by a mask. Entries side
+ * by side, each to be widened, cost twice the instructions (d = 1,000 in cache, AVX2: 258
+ * against 150 ns a gradient; rows of float 162). */
+typedef uint32_t FN(words) __attribute__((vector_size(FL_VBYTES), aligned(FL_VBYTES), may_alias));
+static inline __attribute__((always_inline)) V FN(load)(const D *x, int64_t v)
+{
+    const int64_t at = v & (NACC - 1);
+    const FN(words) words = *(const FN(words) *)(x + (v - at) * VL + 2 * (at & (NACC / 2 - 1)) * VL);
+    if (at < NACC / 2)
+        return (V)(words << 16);
+    return (V)(words & 0xffff0000u);
+}
+#define LOAD(x, v) FN(load)(x, v)
+#else
+#define LOAD(x, v) ((V)(*(const FN(uvec) *)((x) + (v) * VL)))
+#endif
 
 /* How rows lie in vectors: `full` whole ones and then one, perhaps whole too, that
  * ends with m features and the intercept's 1. */
@@ -56,16 +78,18 @@ static inline FN(shape) FN(shape_of_rows)(const fl_shards *shards)
     return shape;
 }
 
-/* The last vector of a row. */
-static inline __attribute__((always_inline)) V FN(load_last)(const T *x, const FN(shape) *shape)
+/* The last vector of a row. Rows of bfloat16 end with zeros. */
+static inline __attribute__((always_inline)) V FN(load_last)(const D *x, const FN(shape) *shape)
 {
-#if defined(FL_MASKED_LOAD)
-    const V v = FL_MASKED_LOAD(x, shape->m);
+#if FL_IS_BF16
+    const V v = shape->m ? LOAD(x, shape->full) : (V){0};
+#elif defined(FL_MASKED_LOAD)
+    const V v = FL_MASKED_LOAD(x + shape->full * VL, shape->m);
 #else
     T lanes[VL] __attribute__((aligned(FL_VBYTES))) = {0};
     for (int e = 0; e < VL; e++)
         if (e < shape->m)
-            lanes[e] = x[e];
+            lanes[e] = x[shape->full * VL + e];
     const V v = W_AT(lanes);
 #endif
     return (V)((LANE_BITS)v | (LANE_BITS)shape->one);
@@ -152,9 +176,9 @@ static inline __attribute__((always_inline)) FN(four) FN(fold_four)(const V *v)
         s##a += last;
 
 /* <x, w> in VL lanes, still to be folded; w is aligned, padded with zeros to whole vectors. */
-static inline __attribute__((always_inline)) V FN(row_dot)(const T *x, const T *w, const FN(shape) *shape)
+static inline __attribute__((always_inline)) V FN(row_dot)(const D *x, const T *w, const FN(shape) *shape)
 {
-#define TERM(v) LOAD(x + (v) * VL) * W_AT(w + (v) * VL)
+#define TERM(v) LOAD(x, v) * W_AT(w + (v) * VL)
     const int64_t full = shape->full;
     int64_t j = 0;
     EACH_SUM(START_SUM)
@@ -163,7 +187,7 @@ static inline __attribute__((always_inline)) V FN(row_dot)(const T *x, const T *
     }
     const int rest = (int)(full - j);
     EACH_SUM(ADD_REST)
-    const V last = FN(load_last)(x + full * VL, shape) * W_AT(w + full * VL);
+    const V last = FN(load_last)(x, shape) * W_AT(w + full * VL);
     EACH_SUM(ADD_LAST)
     return FOLDED_SUMS;
 #undef TERM
@@ -185,13 +209,13 @@ static inline __attribute__((always_inline)) V FN(update_vector)(V x, T *w, T *s
 
 /* The update with row x and, while w is at hand, the margin of row `next`: returned
  * as row_dot does. */
-static inline __attribute__((always_inline)) V FN(update_and_dot)(const T *x, const T *next, T *w, T *sum,
+static inline __attribute__((always_inline)) V FN(update_and_dot)(const D *x, const D *next, T *w, T *sum,
                                                                   const FN(shape) *shape, T c, T el2, int average,
                                                                   T alpha)
 {
 #define TERM(v)                   \
-    LOAD(next + (v) * VL) *       \
-        FN(update_vector)(LOAD(x + (v) * VL), w + (v) * VL, sum + (v) * VL, c, shrink, average, alpha)
+    LOAD(next, v) *       \
+        FN(update_vector)(LOAD(x, v), w + (v) * VL, sum + (v) * VL, c, shrink, average, alpha)
     const int64_t full = shape->full;
     const V shrink = el2 - (V){0};
     int64_t j = 0;
@@ -202,8 +226,8 @@ static inline __attribute__((always_inline)) V FN(update_and_dot)(const T *x, co
     const int rest = (int)(full - j);
     EACH_SUM(ADD_REST)
     const int64_t at = full * VL;
-    const V last = FN(load_last)(next + at, shape) *
-                   FN(update_vector)(FN(load_last)(x + at, shape), w + at, sum + at, c,
+    const V last = FN(load_last)(next, shape) *
+                   FN(update_vector)(FN(load_last)(x, shape), w + at, sum + at, c,
                                      (V)((LANE_BITS)shrink & (LANE_BITS)shape->penalised), average, alpha);
     EACH_SUM(ADD_LAST)
     return FOLDED_SUMS;
@@ -211,7 +235,7 @@ static inline __attribute__((always_inline)) V FN(update_and_dot)(const T *x, co
 }
 
 /* update += c[0] x[0], then c[1] x[1], ...: rows of a batch, n a constant. */
-static inline __attribute__((always_inline)) void FN(add_rows)(const T *const *x, const T *c, int n, T *update,
+static inline __attribute__((always_inline)) void FN(add_rows)(const D *const *x, const T *c, int n, T *update,
                                                                const FN(shape) *shape)
 {
     const int64_t full = shape->full;
@@ -219,13 +243,13 @@ static inline __attribute__((always_inline)) void FN(add_rows)(const T *const *x
         V sum = W_AT(update + j * VL);
 #pragma GCC unroll 4
         for (int g = 0; g < n; g++)
-            sum += c[g] * LOAD(x[g] + j * VL);
+            sum += c[g] * LOAD(x[g], j);
         W_AT(update + j * VL) = sum;
     }
     V last = W_AT(update + full * VL);
 #pragma GCC unroll 4
     for (int g = 0; g < n; g++)
-        last += c[g] * FN(load_last)(x[g] + full * VL, shape);
+        last += c[g] * FN(load_last)(x[g], shape);
     W_AT(update + full * VL) = last;
 }
 
@@ -233,8 +257,8 @@ static inline __attribute__((always_inline)) void FN(add_rows)(const T *const *x
  * them all (d = 1,000, two threads, out of cache: 190 ns a gradient against 231). */
 static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shards *shards, int64_t row, int64_t d)
 {
-    const char *x = (const char *)((const T *)shards->X + row * shards->x_stride);
-    const int64_t bytes = d * (int64_t)sizeof(T);
+    const char *x = (const char *)ROW(row);
+    const int64_t bytes = d * (int64_t)sizeof(D);
     for (int64_t at = 0; at < bytes; at += 64)
         __builtin_prefetch(x + at, 0, 2);
     /* A row that starts within a line ends in one more. */
@@ -249,7 +273,7 @@ static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shar
  * hardware follows (d = 20, four workers: 18 against 30 ns). */
 static inline int64_t FN(rows_ahead)(int64_t d, int64_t width)
 {
-    const int64_t row_bytes = d * (int64_t)sizeof(T) + 1;
+    const int64_t row_bytes = d * (int64_t)sizeof(D) + 1;
     const int64_t rows = (row_bytes <= 2048 ? 16 : 32768 / row_bytes) / width;
     return rows > 4 ? rows : 4;
 }

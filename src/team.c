@@ -3,6 +3,8 @@
 #endif
 #include "team.h"
 
+#include "arith.h"
+
 #include <math.h>
 #include <sched.h>
 #include <string.h>
@@ -426,7 +428,7 @@ static void chunk_of_steps(at_work *me, int64_t group, int64_t from, int64_t to)
     for (int64_t k = first; slice->sparse && k < last; k++)
         sparse_chunk_of_steps(me, k, from, to);
     for (int64_t k = first; !slice->sparse && k < last; k += slice->width)
-        slice->isa->local_steps[slice->shards->dtype](
+        slice->isa->local_steps[fl_storage(slice->shards)](
             slice->shards, slice->step, k, last - k < slice->width ? last - k : slice->width, slice->t0 + from,
             to - from, slice->eta + from, slice->alpha ? slice->alpha + from : NULL, row_of(slice, W, k),
             row_of(slice, slice->sum, k), slice->sum64 + k * ld, me->scratch);
@@ -648,8 +650,29 @@ void fl_slice_finish(fl_slice *slice, void *mean)
 
 /* ---- a pass over the data ---- */
 
-static void copy_dense_rows(const fl_pass *pass, int64_t first, int64_t last)
+/* Rounds a row of n entries into blocks of bfloat16s; returns whether an entry has none near it. */
+static int round_row(const float *x, int64_t n, uint32_t *to)
 {
+    enum { HALF = FL_BF16_BLOCK / 2 };
+    int32_t largest = 0;
+    for (int64_t first = 0; first < n; first += FL_BF16_BLOCK, to += HALF) {
+        const int64_t some = n - first < FL_BF16_BLOCK ? n - first : FL_BF16_BLOCK;
+        float block[FL_BF16_BLOCK] = {0};
+        memcpy(block, x + first, (size_t)some * sizeof *block);
+        for (int i = 0; i < FL_BF16_BLOCK; i++) {
+            const int32_t magnitude = (int32_t)(fl_float_bits(block[i]) & 0x7fffffffu);
+            largest = magnitude > largest ? magnitude : largest;
+        }
+        for (int i = 0; i < HALF; i++)
+            to[i] = fl_bf16_bits(block[i]) >> 16 | fl_bf16_bits(block[i + HALF]);
+    }
+    return largest >= FL_BF16_BEYOND;
+}
+
+/* Returns how many rows have no bfloat16s near them. */
+static int64_t copy_dense_rows(const fl_pass *pass, int64_t first, int64_t last)
+{
+    int64_t n_beyond = 0;
     const fl_shards *shards = pass->shards;
     const size_t bytes = entry_bytes(shards), row_bytes = (size_t)shards->n_features * bytes;
     for (int64_t i = first; i < last; i++) {
@@ -657,9 +680,13 @@ static void copy_dense_rows(const fl_pass *pass, int64_t first, int64_t last)
         if (i + 8 < last && shards->order)
             __builtin_prefetch((const char *)shards->X +
                                (size_t)((int64_t)shards->order[i + 8] * shards->x_stride) * bytes);
-        memcpy((char *)pass->to_X + (size_t)i * row_bytes,
-               (const char *)shards->X + (size_t)(row * shards->x_stride) * bytes, row_bytes);
+        const char *x = (const char *)shards->X + (size_t)(row * shards->x_stride) * bytes;
+        if (pass->bf16_words)
+            n_beyond += round_row((const float *)x, shards->n_features, (uint32_t *)pass->to_X + i * pass->bf16_words);
+        else
+            memcpy((char *)pass->to_X + (size_t)i * row_bytes, x, row_bytes);
     }
+    return n_beyond;
 }
 
 static void copy_columns(const fl_pass *pass, int64_t first, int64_t last)
@@ -712,7 +739,7 @@ void fl_pass_work(fl_pass *pass, double *work)
                 out[0] = pass->isa->sparse_copy[shards->dtype][shards->wide](shards, first, last, pass->to_X,
                                                                              pass->to_indices, pass->to_indptr);
             else
-                copy_dense_rows(pass, first, last);
+                out[0] = (double)copy_dense_rows(pass, first, last);
             copy_columns(pass, first, last);
         }
     }

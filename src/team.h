@@ -144,6 +144,7 @@ typedef struct fl_pass {
     double *out;                    /* n_blocks rows of out_ld */
     int64_t out_ld, rows_per_block, n_blocks;
     void *to_X, *to_y, *to_s;       /* copy: rows in the order of the positions ... */
+    int64_t bf16_words;             /* ... rounded to blocks of bfloat16, so many words a row; or 0 ... */
     void *to_indices;               /* ... CSR: beside to_X ... */
     const void *to_indptr;          /* ... as this has been laid out */
     fl_cpus cpus;

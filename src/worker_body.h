@@ -1,4 +1,4 @@
-/* Worker floor for one type T on one instruction set: local steps, serial, no lock.
+/* Worker floor for one type T of iterates and one D of rows on one instruction set: local steps, serial, no lock.
  * Included by isa_body.h behind row_body.h. */
 
 static inline __attribute__((always_inline)) void FN(flush)(T *sum, double *sum64, int64_t n_params)
@@ -100,7 +100,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             const int64_t next = r + 1 < some ? r + 1 : r;
 #pragma GCC unroll 4
             for (int g = 0; g < width; g++) {
-                const T *x = ROW(rows[g][r]), *then = ROW(rows[g][next]);
+                const D *x = ROW(rows[g][r]), *then = ROW(rows[g][next]);
                 T *w = W + g * ld, *sum = sums + g * ld;
                 if (average == FL_AVERAGE_UNIFORM)
                     lanes[g] = FN(update_and_dot)(x, then, w, sum, &shape, c[g], el2, FL_AVERAGE_UNIFORM, alpha_t);
@@ -141,7 +141,7 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
             const int64_t some = at_hand < b - done ? at_hand : b - done;
             int64_t r = 0;
             for (; r + 4 <= some; r += 4) {
-                const T *x[4];
+                const D *x[4];
                 T c[4] __attribute__((aligned(FL_VBYTES)));
                 V lanes[4];
 #pragma GCC unroll 4
@@ -155,7 +155,7 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
                 FN(add_rows)(x, c, 4, update, &shape);
             }
             for (; r < some; r++) {
-                const T *x = ROW(rows[r]);
+                const D *x = ROW(rows[r]);
                 const T c = FN(slope)(loss, FN(fold)(FN(row_dot)(x, w, &shape)), targets, weights, rows[r], each);
                 FN(add_rows)(&x, &c, 1, update, &shape);
             }
@@ -175,7 +175,9 @@ static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, i
     }
 }
 
+#if !FL_IS_BF16
 #include "stream_body.h"
+#endif
 
 static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t width, int64_t t0,
                             int64_t n, const double *eta, const double *alpha, void *w, void *sum, double *sum64,
@@ -183,17 +185,19 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 {
 #if defined(FL_LEFT_TO)
     if (FL_LEAVES_ROWS_OF(step->n_params * (int64_t)sizeof(T))) {
-        FL_LEFT_TO.local_steps[FL_IS_FLOAT ? FL_FLOAT32 : FL_FLOAT64](shards, step, k, width, t0, n, eta, alpha, w,
-                                                                         sum, sum64, scratch);
+        FL_LEFT_TO.local_steps[fl_storage(shards)](shards, step, k, width, t0, n, eta, alpha, w, sum, sum64, scratch);
         return;
     }
 #endif
     while (width > 0) {
         int64_t some = width >= 4 ? 4 : width >= 2 ? 2 : 1;
+#if !FL_IS_BF16
         if (shards->stream && shards->stream->spectrum) {
             FN(quadratic_steps)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, scratch);
             some = 1;
-        } else if (step->batch_size > 1) {
+        } else
+#endif
+        if (step->batch_size > 1) {
             FN(steps_of_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, scratch);
             some = 1;
         } else if (some == 4)

@@ -129,6 +129,17 @@ def _stream_a_row(problem: Problem, total: int) -> float:
     return seconds / problem.n_samples * (1.0 + 1.0 / problem.n_features)
 
 
+def _bf16(n_features: int, small: bool) -> Makers:
+    """P = 2 at period 256 on rows stored as bfloat16, beside the same rows as float32."""
+    problem = problems.logistic(n_features, small=small)
+    return {
+        "bf16, 2 threads": lambda: _pass(problem, storage="bf16"),
+        "float32, 2 threads": lambda: _pass(problem),
+        "bf16, 1 thread": lambda: _pass(problem, n_threads=1, storage="bf16"),
+        "float32, 1 thread": lambda: _pass(problem, n_threads=1),
+    }
+
+
 def _batches(n_features: int, small: bool) -> Makers:
     problem = problems.logistic(n_features, small=small)
     return {
@@ -254,6 +265,7 @@ def _memory(small: bool) -> Makers:
 
 SCENES: dict[str, Callable[[bool], Makers]] = {
     **{f"dense d={d}": partial(_dense, d) for d in (20, 100, 1_000)},
+    "bf16 d=1000": partial(_bf16, 1_000),
     **{f"batches d={d}": partial(_batches, d) for d in (32, 100)},
     **{f"rounds d={d}": partial(_rounds, d) for d in (20, 100)},
     **{f"blocks d={d}": partial(_blocks, d) for d in (20, 100)},
@@ -295,6 +307,9 @@ TARGETS: tuple[Target, ...] = (
            "8 on 2", "scikit-learn", 35, 45, times_faster=True),
     Target("8-workers-in-order", "8 workers on 2 threads, d=20: times faster than scikit-learn with shuffle=False",
            "dense d=20", "8 on 2", "scikit-learn, in order", times_faster=True),
+    *(Target(f"bf16-{name.replace(' ', '-')}-d1000", f"rows stored as bf16, P=2, {name}, d=1000: against float32",
+             "bf16 d=1000", f"bf16, {name}", f"float32, {name}", 1.8, 2.0, times_faster=True)
+      for name in ("2 threads", "1 thread")),
     _target("batch-d32", "batch 32 against batch 1, a gradient, 2 threads, d=32", "batches d=32",
             "batch 32", "batch 1", 0.33, 0.2),
     _target("batch-d100", "batch 32 against batch 1, a gradient, 2 threads, d=100", "batches d=100",
