@@ -13,6 +13,7 @@ from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformE
 C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c", "moments.c", "replicates.c", "team.c"]
 HEADERS = [
     "arith.h",
+    "batch_body.h",
     "draw.h",
     "isa_body.h",
     "kernels.h",

@@ -25,6 +25,8 @@ static const int32_t fl_mask_avx2[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0
         (to)[half] = (FLN(bytes))_mm256_set_m128(_mm256_cvtpd_ps((__m256d)(from)[2 * half + 1]),                \
                                                  _mm256_cvtpd_ps((__m256d)(from)[2 * half]))
 #define FL_MULTIPLY_LOW(a, b) _mm256_mul_epu32((__m256i)(a), (__m256i)(b))
+#define FL_MIN_FLOAT(a, b) _mm256_min_ps((__m256)(a), (__m256)(b))
+#define FL_MAX_FLOAT(a, b) _mm256_max_ps((__m256)(a), (__m256)(b))
 #define FL_SQRT_FLOAT(v) _mm256_sqrt_ps((__m256)(v))
 #define FL_SQRT_DOUBLE(v) _mm256_sqrt_pd((__m256d)(v))
 #define FL_ISA avx2

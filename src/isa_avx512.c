@@ -20,11 +20,12 @@ extern const fl_isa fl_isa_avx2;
 /* GCC 12 makes a slow detour of its own __builtin_convertvector. */
 #define FL_WIDEN_FLOAT(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
 /* Rows that are left to AVX2, whose bits are the same. Short ones no more than fill the
- * lanes once: half the vector is one fold less to wait for (d = 20, four workers: 7.9
+ * lanes once: one row a step, half the vector is one fold less to wait for (d = 20, four workers: 7.9
  * against 9.5 ns a gradient). Long ones come from memory, where loads that straddle two
  * lines wait for both (d = 1,000: 133 against 187 ns; 158 where rows are aligned), but for those of
  * bfloat16, which none straddles. */
-#define FL_LEAVES_ROWS_OF(bytes) ((bytes) <= 128 || (!FL_IS_BF16 && (bytes) > 3072))
+#define FL_LEAVES_ROWS_OF(bytes, batch_size) \
+    (((bytes) <= 128 && (batch_size) == 1) || (!FL_IS_BF16 && (bytes) > 3072))
 #define FL_LEFT_TO fl_isa_avx2
 #define FL_NARROW(from, to)                                                                                     \
     (to)[0] = (FLN(bytes))_mm512_insertf32x8(                                                                   \
@@ -32,6 +33,8 @@ extern const fl_isa fl_isa_avx2;
                                                _mm256_cvtpd_ps((__m256d)(from)[0]))),                           \
         _mm256_set_m128(_mm256_cvtpd_ps((__m256d)(from)[3]), _mm256_cvtpd_ps((__m256d)(from)[2])), 1)
 #define FL_MULTIPLY_LOW(a, b) _mm512_mul_epu32((__m512i)(a), (__m512i)(b))
+#define FL_MIN_FLOAT(a, b) _mm512_min_ps((__m512)(a), (__m512)(b))
+#define FL_MAX_FLOAT(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
 #define FL_SQRT_FLOAT(v) _mm512_sqrt_ps((__m512)(v))
 #define FL_SQRT_DOUBLE(v) _mm512_sqrt_pd((__m512d)(v))
 #define FL_ISA avx512

@@ -4,9 +4,9 @@
  *   FL_VBYTES              bytes of a hardware vector
  *   FL_MASKED_LOAD_FLOAT / FL_MASKED_LOAD_DOUBLE (p, m), if the set has one:
  *                          the first m entries, then zeros, nothing else read
- *   FL_LEAVES_ROWS_OF (bytes), FL_LEFT_TO: which rows another set takes, and which one
- *   FL_WIDEN_BF16 (p), if the set has one: as many bfloat16s as a vector has floats, as floats
+ *   FL_LEAVES_ROWS_OF (bytes, batch_size), FL_LEFT_TO: which rows another set takes, and which one
  *   FL_WIDEN_FLOAT (p), if the set has one: 4 floats as 4 doubles
+ *   FL_MIN_FLOAT / FL_MAX_FLOAT (a, b), if the set has them: of lanes that hold a NaN, b's
  *   FL_MULTIPLY_LOW (a, b), FL_SQRT_FLOAT (v), FL_SQRT_DOUBLE (v), if the set has them
  *   FL_NARROW (from, to)   16 doubles, four vectors of four, as floats in vectors of FL_VBYTES
  */

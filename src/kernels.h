@@ -8,6 +8,7 @@
  *   row     row_body.h                    one row of X: its margin, its update
  *           sparse_body.h                 the same for a CSR row
  *   worker  worker_body.h, visits.h       local steps of a worker: serial, no lock
+ *           batch_body.h                  the same with many rows a step
  *           stream.h, stream_body.h       fresh rows, made block by block
  *           scales.h, sparse_*.h          the same three floors for CSR rows
  *           mean_body.h                   the mean of all workers
@@ -27,9 +28,9 @@ enum fl_sampling { FL_RESHUFFLE = 0, FL_REPLACEMENT = 1, FL_BLOCKS = 2, FL_STREA
 enum fl_average { FL_AVERAGE_NONE = 0, FL_AVERAGE_UNIFORM = 1, FL_AVERAGE_WEIGHTED = 2 };
 
 /* Largest number of visits looked up ahead of the steps that make them, and how many of
- * them are kept back: as many as rows are fetched ahead. */
+ * them are kept back: as many as rows are fetched ahead at most. */
 #define FL_VISITS 256
-#define FL_KEPT_BACK 16
+#define FL_KEPT_BACK 48
 /* Most workers that one thread advances in lockstep. */
 #define FL_LOCKSTEP 4
 /* float32 running sums flush into float64 where t is a multiple of this. */

@@ -35,12 +35,6 @@ static inline float fl_logistic_dlossf(float z, float y)
     const float p = fl_expf_parts(y * z, &shifted), q = fl_scale_down(shifted);
     return -y * q / (q + p);
 }
-static inline fl_four fl_logistic_dloss_four(fl_four z, fl_four y)
-{
-    fl_four shifted;
-    const fl_four p = fl_expf_parts_four(y * z, &shifted), q = fl_scale_down_four(shifted);
-    return -y * q / (q + p);
-}
 
 /* The switches, for calls one at a time. */
 static inline double fl_loss(int loss, double z, double y)
@@ -56,12 +50,17 @@ static inline float fl_dlossf(int loss, float z, float y)
     return loss == FL_SQUARED ? fl_squared_dlossf(z, y) : fl_logistic_dlossf(z, y);
 }
 
-/* Four at once, the same bits. */
-static inline fl_four fl_dloss_four(int loss, fl_four z, fl_four y)
-{
-    if (loss == FL_SQUARED)
-        return z - y;
-    return fl_logistic_dloss_four(z, y);
-}
+/* Several floats at once, the same bits: F is a vector, and the two functions are those of
+ * fl_logistic_dlossf for it. */
+#define FL_DEFINE_DLOSSF(NAME, F, EXPF_PARTS, SCALE_DOWN)                      \
+    static inline __attribute__((always_inline)) F NAME(int loss, F z, F y)    \
+    {                                                                          \
+        if (loss == FL_SQUARED)                                                \
+            return z - y;                                                      \
+        F shifted;                                                             \
+        const F p = EXPF_PARTS(y * z, &shifted), q = SCALE_DOWN(shifted);      \
+        return -y * q / (q + p);                                               \
+    }
+FL_DEFINE_DLOSSF(fl_dloss_four, fl_four, fl_expf_parts_four, fl_scale_down_four)
 
 #endif

@@ -66,7 +66,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
     const int average = step->average, loss = step->loss;
     const FN(shape) shape = FN(shape_of_rows)(shards);
     const T *targets = shards->y, *weights = shards->s;
-    const int64_t distance = FN(rows_ahead)(d, width);
+    const int64_t distance = FN(rows_ahead)(d, width), rows_near = FN(rows_near)(d, width);
     int64_t i = 0;
     while (i < n) {
         const uint32_t *rows[FL_LOCKSTEP];
@@ -78,6 +78,21 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             known = its_known < known ? its_known : known;
         }
         const int64_t some = at_hand;
+        /* What is fetched: a block ahead if all workers can, else some rows; and nearer if out of order. */
+        const uint32_t *fetched[FL_LOCKSTEP];
+        int64_t far = FL_VISITS, near = FL_VISITS;
+        for (int g = 0; g < width; g++) {
+            int64_t its;
+            fetched[g] = fl_rows_far_ahead(shards, k + g, t0 + i, d * (int64_t)sizeof(D), &its);
+            far = its < far ? its : far;
+            if (rows_near && !fl_in_order(shards, k + g, t0 + i))
+                near = rows_near;
+        }
+        if (far == 0) {
+            far = known - distance;
+            for (int g = 0; g < width; g++)
+                fetched[g] = rows[g] + distance;
+        }
         V lanes[FL_LOCKSTEP];
         for (int g = 0; g < width; g++)
             lanes[g] = FN(row_dot)(ROW(rows[g][0]), W + g * ld, &shape);
@@ -85,9 +100,12 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             T c[FL_LOCKSTEP] __attribute__((aligned(FL_VBYTES)));
             const T eta_t = (T)eta[i], el2 = (T)(eta[i] * step->l2);
             const T alpha_t = average == FL_AVERAGE_WEIGHTED ? (T)alpha[i] : (T)0;
-            if (r + distance < known)
+            if (r < far)
                 for (int g = 0; g < width; g++)
-                    FN(prefetch_row)(shards, rows[g][r + distance], d);
+                    FN(prefetch_row)(shards, fetched[g][r], d);
+            if (r + near < known)
+                for (int g = 0; g < width; g++)
+                    FN(prefetch_near)(shards, rows[g][r + near], d);
             if (width == 1)
                 c[0] = FN(slope)(loss, FN(fold)(lanes[0]), targets, weights, rows[0][r], eta_t);
             else {
@@ -116,65 +134,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
     }
 }
 
-/* batch_size rows a step: margins at the same w, l2 once, rows added in order. Nothing
- * but the sum of the rows waits for anything, so one worker at a time suffices. */
-static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n,
-                                 const double *eta, const double *alpha, T *w, T *sum, double *sum64,
-                                 const fl_scratch *scratch)
-{
-    const int64_t d = shards->n_features, b = step->batch_size, p = step->n_params;
-    const int loss = step->loss;
-    const FN(shape) shape = FN(shape_of_rows)(shards);
-    const T *targets = shards->y, *weights = shards->s;
-    const int64_t distance = FN(rows_ahead)(d, 1);
-    T *update = scratch->update;
-    for (int64_t i = 0; i < n; i++) {
-        const T each = (T)(eta[i] / (double)b);
-        const T el2 = (T)(eta[i] * step->l2);
-        for (int64_t j = 0; j < p; j++)
-            update[j] = el2 * w[j];
-        if (shards->intercept)
-            update[d] = (T)0 * w[d];
-        for (int64_t done = 0; done < b;) {
-            int64_t at_hand, known;
-            const uint32_t *rows = fl_rows_to_visit(shards, k, (t0 + i) * b + done, &at_hand, &known);
-            const int64_t some = at_hand < b - done ? at_hand : b - done;
-            int64_t r = 0;
-            for (; r + 4 <= some; r += 4) {
-                const D *x[4];
-                T c[4] __attribute__((aligned(FL_VBYTES)));
-                V lanes[4];
-#pragma GCC unroll 4
-                for (int g = 0; g < 4; g++) {
-                    if (r + g + distance < known)
-                        FN(prefetch_row)(shards, rows[r + g + distance], d);
-                    x[g] = ROW(rows[r + g]);
-                    lanes[g] = FN(row_dot)(x[g], w, &shape);
-                }
-                *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, rows + r, each);
-                FN(add_rows)(x, c, 4, update, &shape);
-            }
-            for (; r < some; r++) {
-                const D *x = ROW(rows[r]);
-                const T c = FN(slope)(loss, FN(fold)(FN(row_dot)(x, w, &shape)), targets, weights, rows[r], each);
-                FN(add_rows)(&x, &c, 1, update, &shape);
-            }
-            done += some;
-        }
-        const T a = alpha ? (T)alpha[i] : (T)1;
-        for (int64_t j = 0; j < p; j++) {
-            const T new = w[j] - update[j];
-            w[j] = new;
-            if (step->average == FL_AVERAGE_UNIFORM)
-                sum[j] += new;
-            else if (step->average == FL_AVERAGE_WEIGHTED)
-                sum[j] += a * new;
-        }
-        if (step->average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0)
-            FN(flush)(sum, sum64, p);
-    }
-}
-
+#include "batch_body.h"
 #if !FL_IS_BF16
 #include "stream_body.h"
 #endif
@@ -184,7 +144,7 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
                             const fl_scratch *scratch)
 {
 #if defined(FL_LEFT_TO)
-    if (FL_LEAVES_ROWS_OF(step->n_params * (int64_t)sizeof(T))) {
+    if (FL_LEAVES_ROWS_OF(step->n_params * (int64_t)sizeof(T), step->batch_size)) {
         FL_LEFT_TO.local_steps[fl_storage(shards)](shards, step, k, width, t0, n, eta, alpha, w, sum, sum64, scratch);
         return;
     }
@@ -216,3 +176,21 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 
 #undef V
 #undef ROW
+#undef VL
+#undef NACC
+#undef LANE_BITS
+#undef LOAD
+#undef W_AT
+#undef SHUFFLE
+#undef PICK4
+#undef EACH_SUM
+#undef FOLDED_SUMS
+#undef START_SUM
+#undef ADD_TERM
+#undef ADD_REST
+#undef ADD_LAST
+#undef ROWS_APART
+#undef HALVES
+#undef QUARTERS
+#undef TWOS
+#undef ONES

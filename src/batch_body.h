@@ -1,0 +1,263 @@
+/* Worker floor for batches of rows, for one type T (and D of rows) on one instruction set:
+ * margins at the same w, l2 once, rows added in order. Included by worker_body.h.
+ *
+ * Nothing but the sum of the rows waits for anything, so one worker at a time suffices. */
+
+/* Rows of so many vectors at most are done as many at a time as a vector has lanes, with w and
+ * the sum of the rows in registers. */
+#define FL_HELD_VECTORS 4
+
+#if FL_IS_FLOAT
+typedef uint32_t FN(words_of_all) __attribute__((vector_size(FL_VBYTES), may_alias));
+
+static inline __attribute__((always_inline)) V FN(clamped_all)(V x)
+{
+#if defined(FL_MIN_FLOAT)
+    const V zero = {0};
+    return (V)FL_MIN_FLOAT(zero + 87.0f, FL_MAX_FLOAT(zero - 87.0f, x));
+#else
+    for (int e = 0; e < VL; e++)
+        x[e] = fl_clamped(x[e]);
+    return x;
+#endif
+}
+FL_DEFINE_EXPF_PARTS(FN(expf_parts_all), V, FN(clamped_all))
+static inline V FN(scale_down_all)(V shifted) { return (V)((127u - (FN(words_of_all))shifted) << 23); }
+FL_DEFINE_DLOSSF(FN(dloss_all), V, FN(expf_parts_all), FN(scale_down_all))
+#else
+static inline __attribute__((always_inline)) V FN(dloss_all)(int loss, V z, V y)
+{
+    T margins[VL] __attribute__((aligned(FL_VBYTES))), targets[VL] __attribute__((aligned(FL_VBYTES)));
+    W_AT(margins) = z;
+    W_AT(targets) = y;
+    for (int e = 0; e < VL; e++)
+        margins[e] = FN(dloss)(loss, margins[e], targets[e]);
+    return W_AT(margins);
+}
+#endif
+
+/* slopes_of_four for as many rows as a vector has lanes. */
+static inline __attribute__((always_inline)) V FN(slopes_of_all)(int loss, V z, const T *targets, const T *weights,
+                                                                 const uint32_t *rows, T eta)
+{
+#define OF(e) of[rows[e]]
+#define FOUR_FROM(e) OF(e), OF(e + 1), OF(e + 2), OF(e + 3)
+#if VL == 16
+#define ALL {FOUR_FROM(0), FOUR_FROM(4), FOUR_FROM(8), FOUR_FROM(12)}
+#elif VL == 8
+#define ALL {FOUR_FROM(0), FOUR_FROM(4)}
+#elif VL == 4
+#define ALL {FOUR_FROM(0)}
+#else
+#define ALL {OF(0), OF(1)}
+#endif
+    const T *of = targets;
+    const V y = ALL;
+    V slope = FN(dloss_all)(loss, z, y);
+    if (weights) {
+        of = weights;
+        const V s = ALL;
+        slope = s * slope;
+    }
+    return eta * slope;
+#undef ALL
+#undef FOUR_FROM
+#undef OF
+}
+
+/* The rows to be fetched while the batch visits its own, *n of them from the first on. */
+static inline const uint32_t *FN(rows_to_fetch)(const fl_shards *shards, int64_t k, int64_t visit,
+                                                const uint32_t *rows, int64_t known, int64_t *n)
+{
+    const int64_t d = shards->n_features, distance = FN(rows_of_batches_ahead)(d);
+    const uint32_t *far = fl_rows_far_ahead(shards, k, visit, d * (int64_t)sizeof(D), n);
+    if (*n > 0)
+        return far;
+    *n = known - distance;
+    return rows + distance;
+}
+
+/* Rows [r, r + some) of a batch: the ones to be fetched meanwhile, and the near ones that are out of order. */
+static inline __attribute__((always_inline)) void FN(fetch_rows)(const fl_shards *shards, const uint32_t *rows,
+                                                                 int64_t known, const uint32_t *fetched,
+                                                                 int64_t n_fetched, int64_t r, int64_t some,
+                                                                 int64_t near)
+{
+    const int64_t d = shards->n_features;
+    for (int64_t e = r; e < r + some && e < n_fetched; e++)
+        FN(prefetch_row)(shards, fetched[e], d);
+    for (int64_t e = r; near && e < r + some && e + near < known; e++)
+        FN(prefetch_near)(shards, rows[e + near], d);
+}
+
+/* Short rows: `vectors`, a constant, is what each takes. */
+static inline __attribute__((always_inline)) void FN(short_batches)(const fl_shards *shards, const fl_step *step,
+                                                                    int64_t k, int64_t t0, int64_t n,
+                                                                    const double *eta, const double *alpha, T *W,
+                                                                    T *sum, double *sum64, const int vectors)
+{
+    const int64_t b = step->batch_size;
+    const int loss = step->loss, average = step->average;
+    FN(shape) shape = FN(shape_of_rows)(shards);
+    shape.full = vectors - 1;
+    const T *targets = shards->y, *weights = shards->s;
+    V w[FL_HELD_VECTORS], update[FL_HELD_VECTORS];
+    for (int v = 0; v < vectors; v++)
+        w[v] = W_AT(W + v * VL);
+    for (int64_t i = 0; i < n; i++) {
+        const T each = (T)(eta[i] / (double)b);
+        const V el2 = (T)(eta[i] * step->l2) - (V){0};
+        for (int v = 0; v < vectors - 1; v++)
+            update[v] = el2 * w[v];
+        update[vectors - 1] = (V)((LANE_BITS)el2 & (LANE_BITS)shape.penalised) * w[vectors - 1];
+        for (int64_t done = 0; done < b;) {
+            int64_t at_hand, known, n_fetched;
+            const int64_t visit = (t0 + i) * b + done;
+            const uint32_t *rows = fl_rows_to_visit(shards, k, visit, &at_hand, &known);
+            const uint32_t *fetched = FN(rows_to_fetch)(shards, k, visit, rows, known, &n_fetched);
+            /* Out of order: the next group, while this one is done. */
+            const int64_t near = fl_in_order(shards, k, visit) ? 0 : VL < 4 ? 4 : VL;
+            const int64_t some = at_hand < b - done ? at_hand : b - done;
+            int64_t r = 0;
+            for (; r + VL <= some; r += VL) {
+                const D *x[VL];
+                T c[VL] __attribute__((aligned(FL_VBYTES)));
+                V parts[ROWS_APART];
+                FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r, VL, near);
+#pragma GCC unroll 4
+                for (int p = 0; p < ROWS_APART; p++) {
+                    V lanes[VL];
+#pragma GCC unroll 4
+                    for (int e = p; e < VL; e += ROWS_APART) {
+                        x[e] = ROW(rows[r + e]);
+                        lanes[e] = FN(row_dot)(x[e], (const T *)w, &shape);
+                    }
+                    parts[p] = FN(fold_rows)(lanes + p);
+                }
+                W_AT(c) = FN(slopes_of_all)(loss, FN(fold_all)(parts), targets, weights, rows + r, each);
+#pragma GCC unroll 4
+                for (int e = 0; e < VL; e += VL < 4 ? VL : 4)
+                    FN(add_rows)(x + e, c + e, VL < 4 ? VL : 4, (T *)update, &shape);
+            }
+            FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r, some - r, near);
+#if VL > 4
+            for (; r + 4 <= some; r += 4) {
+                const D *x[4];
+                T c[4] __attribute__((aligned(FL_VBYTES)));
+                V lanes[4];
+#pragma GCC unroll 4
+                for (int g = 0; g < 4; g++) {
+                    x[g] = ROW(rows[r + g]);
+                    lanes[g] = FN(row_dot)(x[g], (const T *)w, &shape);
+                }
+                *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, rows + r, each);
+                FN(add_rows)(x, c, 4, (T *)update, &shape);
+            }
+#endif
+            for (; r < some; r++) {
+                const D *x = ROW(rows[r]);
+                const T z = FN(fold)(FN(row_dot)(x, (const T *)w, &shape));
+                const T c = FN(slope)(loss, z, targets, weights, rows[r], each);
+                FN(add_rows)(&x, &c, 1, (T *)update, &shape);
+            }
+            done += some;
+        }
+        const T a = alpha ? (T)alpha[i] : (T)1;
+        for (int v = 0; v < vectors; v++) {
+            w[v] -= update[v];
+            if (average == FL_AVERAGE_UNIFORM)
+                W_AT(sum + v * VL) += w[v];
+            else if (average == FL_AVERAGE_WEIGHTED)
+                W_AT(sum + v * VL) += a * w[v];
+        }
+        if (average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0)
+            FN(flush)(sum, sum64, step->n_params);
+    }
+    for (int v = 0; v < vectors; v++)
+        W_AT(W + v * VL) = w[v];
+}
+
+/* Longer rows, in fours: a first cache holds no more of them until they are added. */
+static void FN(batches_in_fours)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n,
+                                 const double *eta, const double *alpha, T *w, T *sum, double *sum64,
+                                 const fl_scratch *scratch)
+{
+    const int64_t d = shards->n_features, b = step->batch_size, p = step->n_params;
+    const int loss = step->loss;
+    const FN(shape) shape = FN(shape_of_rows)(shards);
+    const T *targets = shards->y, *weights = shards->s;
+    const int64_t rows_near = FN(rows_near)(d, 1);
+    T *update = scratch->update;
+    for (int64_t i = 0; i < n; i++) {
+        const T each = (T)(eta[i] / (double)b);
+        const T el2 = (T)(eta[i] * step->l2);
+        for (int64_t j = 0; j < p; j++)
+            update[j] = el2 * w[j];
+        if (shards->intercept)
+            update[d] = (T)0 * w[d];
+        for (int64_t done = 0; done < b;) {
+            int64_t at_hand, known, n_fetched;
+            const int64_t visit = (t0 + i) * b + done;
+            const uint32_t *rows = fl_rows_to_visit(shards, k, visit, &at_hand, &known);
+            const uint32_t *fetched = FN(rows_to_fetch)(shards, k, visit, rows, known, &n_fetched);
+            const int64_t near = fl_in_order(shards, k, visit) ? 0 : rows_near;
+            const int64_t some = at_hand < b - done ? at_hand : b - done;
+            int64_t r = 0;
+            for (; r + 4 <= some; r += 4) {
+                const D *x[4];
+                T c[4] __attribute__((aligned(FL_VBYTES)));
+                V lanes[4];
+#pragma GCC unroll 4
+                for (int g = 0; g < 4; g++) {
+                    FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r + g, 1, near);
+                    x[g] = ROW(rows[r + g]);
+                    lanes[g] = FN(row_dot)(x[g], w, &shape);
+                }
+                *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, rows + r, each);
+                FN(add_rows)(x, c, 4, update, &shape);
+            }
+            FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r, some - r, near);
+            for (; r < some; r++) {
+                const D *x = ROW(rows[r]);
+                const T c = FN(slope)(loss, FN(fold)(FN(row_dot)(x, w, &shape)), targets, weights, rows[r], each);
+                FN(add_rows)(&x, &c, 1, update, &shape);
+            }
+            done += some;
+        }
+        const T a = alpha ? (T)alpha[i] : (T)1;
+        for (int64_t j = 0; j < p; j++) {
+            const T new = w[j] - update[j];
+            w[j] = new;
+            if (step->average == FL_AVERAGE_UNIFORM)
+                sum[j] += new;
+            else if (step->average == FL_AVERAGE_WEIGHTED)
+                sum[j] += a * new;
+        }
+        if (step->average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0)
+            FN(flush)(sum, sum64, p);
+    }
+}
+
+static void FN(steps_of_batches)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n,
+                                 const double *eta, const double *alpha, T *w, T *sum, double *sum64,
+                                 const fl_scratch *scratch)
+{
+    switch ((step->n_params + VL - 1) / VL) {
+    case 1:
+        FN(short_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, 1);
+        break;
+    case 2:
+        FN(short_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, 2);
+        break;
+    case 3:
+        FN(short_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, 3);
+        break;
+    case 4:
+        FN(short_batches)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, 4);
+        break;
+    default:
+        FN(batches_in_fours)(shards, step, k, t0, n, eta, alpha, w, sum, sum64, scratch);
+    }
+}
+
+#undef FL_HELD_VECTORS
