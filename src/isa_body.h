@@ -26,6 +26,19 @@
 #define FL_NAME2(a, b) FL_PASTE2(a, b)
 #define FLN(name) FL_NAME2(name, FL_ISA)
 
+typedef double FLN(four_doubles) __attribute__((vector_size(32), aligned(8), may_alias));
+typedef float FLN(four_floats) __attribute__((vector_size(16), aligned(4), may_alias));
+typedef char FLN(bytes) __attribute__((vector_size(FL_VBYTES), aligned(FL_VBYTES), may_alias));
+
+static inline __attribute__((always_inline)) FLN(four_doubles) FLN(widened)(const float *four)
+{
+#if defined(FL_WIDEN_FLOAT)
+    return (FLN(four_doubles))FL_WIDEN_FLOAT(four);
+#else
+    return __builtin_convertvector(*(const FLN(four_floats) *)four, FLN(four_doubles));
+#endif
+}
+
 #include "margins.h"
 #include "words.h"
 

@@ -6,16 +6,8 @@
  * spans several stores waits until the last of them has reached the cache, which between
  * two threads is a line's way across the chip. */
 
-typedef double FLN(four_doubles) __attribute__((vector_size(32), aligned(8), may_alias));
-typedef float FLN(four_floats) __attribute__((vector_size(16), aligned(4), may_alias));
-typedef char FLN(bytes) __attribute__((vector_size(FL_VBYTES), aligned(FL_VBYTES), may_alias));
 #define MEANS 16
 #define D4 FLN(four_doubles)
-#if defined(FL_WIDEN_FLOAT)
-#define WIDEN(p) ((D4)FL_WIDEN_FLOAT(p))
-#else
-#define WIDEN(p) __builtin_convertvector(*(const FLN(four_floats) *)(p), D4)
-#endif
 
 /* n vectors, a constant, to `to` and to each of the copies. */
 static inline __attribute__((always_inline)) void FLN(put)(const FLN(bytes) *means, const int n, char *to,
@@ -39,7 +31,7 @@ static void FLN(mean_float)(const float *W, int64_t n_workers, int64_t ld, int64
         for (int64_t k = 0; k < n_workers; k++)
 #pragma GCC unroll 4
             for (int e = 0; e < MEANS / 4; e++)
-                sum[e] += weights[k] * WIDEN(W + k * ld + j0 + 4 * e);
+                sum[e] += weights[k] * FLN(widened)(W + k * ld + j0 + 4 * e);
         FL_NARROW(sum, means);
         FLN(put)(means, MEANS * sizeof(float) / FL_VBYTES, (char *)(out + j0),
                  copies ? (char *)(copies + j0) : NULL, n_copies, ld * (int64_t)sizeof(float));
@@ -71,4 +63,3 @@ static void FLN(mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, i
 
 #undef MEANS
 #undef D4
-#undef WIDEN

@@ -5,49 +5,98 @@
 #define BLOCK FL_MARKED_BLOCK
 #define WORDS (BLOCK / 16)
 /* Changed features of 16 that are averaged one by one. */
-#define FEW 3
+#define FEW 2
+/* Vectors that hold 16 features. */
+#define NV (int)(16 * sizeof(T) / FL_VBYTES)
+#define V FN(vec)
+#define LANE_BITS FN(bits)
 
-/* The mean of n <= BLOCK features, from W on, goes to every worker; what rounding took
+#if FL_IS_FLOAT
+typedef int64_t FN(double_bits) __attribute__((vector_size(32), may_alias));
+#define D FLN(four_doubles)
+#define D_BITS FN(double_bits)
+#define WIDEN(p) FLN(widened)(p)
+#else
+#define D FN(vec)
+#define D_BITS FN(bits)
+#define WIDEN(p) (*(const D *)(p))
+#endif
+#define ND (int)(16 * sizeof(double) / sizeof(D))
+#define D_LANES (int)(sizeof(D) / sizeof(double))
+
+/* The first worker that is not finite at one of 16 features. */
+static __attribute__((noinline)) int64_t FN(not_finite)(const T *W, int64_t ld)
+{
+    for (int64_t k = 0;; k++)
+        for (int j = 0; j < 16; j++)
+            if ((double)W[k * ld + j] * 0.0 != 0.0)
+                return k;
+}
+
+/* The mean of 16 features, from W on, goes to every worker; what rounding took
  * from it is owed, gain times. Where all workers agree nothing changes: three thirds
  * of a number need not be that number, and features that nobody changed are not even
  * looked at. Returns the first worker with an entry that is not finite, or -1. */
-static int64_t FN(average_run)(const fl_averaging *averaging, T *W, double *owed, int64_t n)
+static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const fl_averaging *averaging, T *W,
+                                                                         double *owed)
 {
     const int64_t P = averaging->n_workers, ld = averaging->ld;
     const double gain = averaging->gain, sum_of_weights = averaging->sum_of_weights;
-    double sum[BLOCK], zero = 0.0;
-    B differ[BLOCK];
-    T mean[BLOCK];
-    for (int64_t j = 0; j < n; j++) {
-        sum[j] = averaging->weights[0] * (double)W[j];
-        differ[j] = 0;
+    D sum[ND], first[ND];
+    D_BITS differ[ND];
+    LANE_BITS changes[NV];
+    V mean[NV];
+#pragma GCC unroll 8
+    for (int e = 0; e < ND; e++) {
+        first[e] = WIDEN(W + e * D_LANES);
+        sum[e] = averaging->weights[0] * first[e];
+        differ[e] = (D_BITS){0};
     }
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++)
+        changes[v] = (LANE_BITS){0};
     for (int64_t k = 1; k < P; k++) {
         const T *row = W + k * ld;
         const double weight = averaging->weights[k];
-        for (int64_t j = 0; j < n; j++)
-            sum[j] += weight * (double)row[j];
-        for (int64_t j = 0; j < n; j++)
-            differ[j] |= (B)(row[j] != W[j] ? 1 : 0);
+#pragma GCC unroll 8
+        for (int e = 0; e < ND; e++) {
+            const D its = WIDEN(row + e * D_LANES);
+            sum[e] += weight * its;
+            differ[e] |= (D_BITS)(its != first[e]);
+        }
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; v++)
+            changes[v] |= (LANE_BITS)(((const V *)row)[v] != ((const V *)W)[v]);
     }
-    for (int64_t j = 0; j < n; j++)
-        mean[j] = differ[j] ? (T)sum[j] : W[j];
-    double rest[8] = {0};
-    for (int64_t j = 0; j + 8 <= n; j += 8)
-        for (int e = 0; e < 8; e++)
-            rest[e] += sum[j + e] * 0.0;
-    for (int e = 0; e < 8; e++)
+    D rest = {0};
+#pragma GCC unroll 8
+    for (int e = 0; e < ND; e++)
+        rest += sum[e] * 0.0;
+    double zero = 0.0;
+#pragma GCC unroll 8
+    for (int e = 0; e < D_LANES; e++)
         zero += rest[e];
     if (zero != 0.0)
-        for (int64_t k = 0; k < P; k++)
-            for (int64_t j = 0; j < n; j++)
-                if ((double)W[k * ld + j] * 0.0 != 0.0)
-                    return k;
-    if (gain != 0.0)
-        for (int64_t j = 0; j < n; j++)
-            owed[j] += gain * (differ[j] ? sum[j] - sum_of_weights * (double)mean[j] : 0.0);
+        return FN(not_finite)(W, ld);
+#if FL_IS_FLOAT
+    FL_NARROW(sum, (FLN(bytes) *)mean);
+#else
+    memcpy(mean, sum, sizeof mean);
+#endif
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++)
+        mean[v] = (V)(((LANE_BITS)mean[v] & changes[v]) | ((LANE_BITS)((const V *)W)[v] & ~changes[v]));
     for (int64_t k = 0; k < P; k++)
-        memcpy(W + k * ld, mean, (size_t)n * sizeof(T));
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; v++)
+            ((V *)(W + k * ld))[v] = mean[v];
+    if (gain != 0.0)
+#pragma GCC unroll 8
+        for (int e = 0; e < ND; e++) {
+            const D lost = sum[e] - sum_of_weights * WIDEN((const T *)mean + e * D_LANES);
+            D *its = (D *)(owed + e * D_LANES);
+            *its += gain * (D)((D_BITS)lost & differ[e]);
+        }
     return -1;
 }
 
@@ -104,28 +153,26 @@ static int64_t FN(average_changed)(const fl_averaging *averaging, int64_t first,
         uint16_t any[WORDS];
         *n_floats += FN(take_bits)(averaging, block, any);
         const int64_t words = (last - block < BLOCK ? last - block : BLOCK) / 16;
-        for (int64_t from = 0; from < words;) {
-            int64_t to = from;
-            uint64_t four;
-            memcpy(&four, any + from / 4 * 4, sizeof four);
-            if (!four && !averaging->everything) {
-                from = from / 4 * 4 + 4;
-                continue;
+        for (int64_t word = 0; word < words; word++) {
+            if (word % 4 == 0 && !averaging->everything) {
+                uint64_t four;
+                memcpy(&four, any + word, sizeof four);
+                if (!four) {
+                    word += 3;
+                    continue;
+                }
             }
-            const int64_t j = block + 16 * from;
+            const int64_t j = block + 16 * word;
             int64_t found = -1;
-            while (to < words && (averaging->everything || __builtin_popcount(any[to]) > FEW))
-                to++;
-            if (to > from)
-                found = FN(average_run)(averaging, (T *)averaging->W + j, averaging->owed + j, 16 * (to - from));
+            if (averaging->everything || __builtin_popcount(any[word]) > FEW)
+                found = FN(average_sixteen)(averaging, (T *)averaging->W + j, averaging->owed + j);
             else
-                for (unsigned bits = any[to++]; bits; bits &= bits - 1) {
+                for (unsigned bits = any[word]; bits; bits &= bits - 1) {
                     const int64_t its = FN(average_one)(averaging, j + __builtin_ctz(bits));
                     found = its >= 0 && (found < 0 || its < found) ? its : found;
                 }
             if (found >= 0 && (bad < 0 || found < bad))
                 bad = found;
-            from = to;
         }
     }
     /* The intercept's u is a plain sum: nothing is owed to it. */
@@ -137,3 +184,11 @@ static int64_t FN(average_changed)(const fl_averaging *averaging, int64_t first,
 #undef BLOCK
 #undef WORDS
 #undef FEW
+#undef NV
+#undef ND
+#undef D
+#undef D_BITS
+#undef D_LANES
+#undef WIDEN
+#undef V
+#undef LANE_BITS

@@ -186,7 +186,10 @@ void fl_close_and_wait(fl_gate *gate)
 #define SLICED_BYTES (64 * 1024)
 
 #define TASK_BITS 32
-#define TASK_MASK (((uint64_t)1 << TASK_BITS) - 1)
+/* Tasks of an averaging are taken from both ends, and a thread keeps to its end, so that what
+ * only averagings touch (owed, the mean) may stay in its cache from one to the next. */
+#define END_BITS (TASK_BITS / 2)
+#define END_MASK (((uint64_t)1 << END_BITS) - 1)
 
 static size_t entry_bytes(const fl_shards *shards)
 {
@@ -332,6 +335,9 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
     const int64_t line = slice->sparse ? FL_MARKED_BLOCK : FL_PAD;
     const int64_t sixteenth = (slice->step->ld / 16 + line - 1) / line * line;
     slice->n_features_a_task = sixteenth < line ? line : sixteenth > 4096 ? 4096 : sixteenth;
+    /* Each end has END_BITS to count its tasks with. */
+    while (slice->step->ld / slice->n_features_a_task >= (int64_t)END_MASK)
+        slice->n_features_a_task *= 2;
     slice->n_tasks_an_averaging = (slice->step->ld + slice->n_features_a_task - 1) / slice->n_features_a_task;
     atomic_init(&slice->averaging, 0);
     atomic_init(&slice->n_averaged, 0);
@@ -529,18 +535,21 @@ static void average_by_features(at_work *me)
     const uint_fast64_t mine = (uint_fast64_t)me->segment << TASK_BITS;
     const size_t bytes = entry_bytes(slice->shards);
     const double start_s = me->timed ? fl_now_s() : 0.0;
+    const int from_behind = me->slot % 2 == 1;
     int turns = 0;
     uint_fast64_t at = atomic_load_explicit(&slice->averaging, memory_order_acquire);
     while (at >> TASK_BITS == (uint_fast64_t)me->segment) {
-        const int64_t task = (int64_t)(at & TASK_MASK);
-        if (task >= slice->n_tasks_an_averaging) {
+        const int64_t in_front = (int64_t)(at & END_MASK), behind = (int64_t)(at >> END_BITS & END_MASK);
+        if (in_front + behind >= slice->n_tasks_an_averaging) {
             wait_a_little(&turns);
             at = atomic_load_explicit(&slice->averaging, memory_order_acquire);
             continue;
         }
-        if (!atomic_compare_exchange_weak_explicit(&slice->averaging, &at, at + 1, memory_order_acquire,
+        const uint_fast64_t taken = at + (from_behind ? (uint_fast64_t)1 << END_BITS : 1);
+        if (!atomic_compare_exchange_weak_explicit(&slice->averaging, &at, taken, memory_order_acquire,
                                                    memory_order_acquire))
             continue;
+        const int64_t task = from_behind ? slice->n_tasks_an_averaging - 1 - behind : in_front;
         const int64_t first = task * slice->n_features_a_task;
         const int64_t left = slice->step->n_params - first;
         if (slice->sparse)

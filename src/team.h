@@ -105,7 +105,7 @@ typedef struct fl_slice {
     fl_group *groups;               /* n_groups */
     fl_cpus cpus;
     char apart[FL_LINE];
-    atomic_uint_fast64_t averaging; /* segment << 32 | next task of its averaging */
+    atomic_uint_fast64_t averaging; /* segment << 32 | tasks of its averaging taken, from either end */
     atomic_int_fast64_t n_averaged; /* its tasks that are done */
     fl_gate gate;
 
