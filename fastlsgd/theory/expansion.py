@@ -7,7 +7,7 @@ are at w* from all rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,10 +27,13 @@ Matrix = npt.NDArray[np.float64]
 SAMPLED_ROWS = 50_000
 SAMPLED_ENTRIES = 1 << 25
 
-# Averages over a normal variable: nodes and weights of Gauss and Hermite, exact for polynomials of degree 5 and 13;
-# predictions that vary little need no more than the first.
+# Averages over a normal variable. Nodes and weights of Gauss and Hermite, exact for polynomials of degree 5 and 13,
+# do for predictions that vary little. Seen over wide ones a logistic slope is a step, which evenly spaced nodes take
+# better: their error is about exp(-2 pi^2 / (0.6 sd)), 2e-5 at variance 9. Of few rows that vary so much (digits,
+# one-shot, half the limit) seven Gauss points made 0.87 of the measured excess, these make 0.96.
 FEW, MANY = (np.polynomial.hermite_e.hermegauss(n) for n in (3, 7))
-LITTLE = 0.1
+EVEN = (0.6 * np.arange(-8, 9), np.exp(-0.18 * np.arange(-8, 9) ** 2))
+LITTLE, MUCH = 0.1, 1.0
 
 
 class Expansion:
@@ -116,21 +119,24 @@ class Expansion:
         """Return F'(w* + delta), averaged over predictions of that variance."""
         if self.is_quadratic:
             return self.eigenvalues * delta
-        slopes = self._averages(delta, variance, (self._dloss,))[0]
+        (slopes,) = self._averages(delta, variance, lambda z: (self._dloss(z),))
         return (self._weights * (slopes - self._slopes)) @ self.rows / len(self.rows) + self.penalty @ delta
 
     def hessian(self, delta: Vector, variance: Vector | None = None) -> Matrix:
         """Return F''(w* + delta), averaged likewise."""
         if self.is_quadratic:
             return np.diag(self.eigenvalues)
-        curvature = self._averages(delta, variance, (self.problem.loss.d2loss,))[0]
+        (curvature,) = self._averages(delta, variance, lambda z: (self.problem.loss.d2loss(z),))
         return np.diag(self.eigenvalues) + self._mean_of_rows(self._weights * (curvature - self._curvature))
 
     def averaged(self, delta: Vector, variance: Vector) -> tuple[Vector, Matrix, Matrix]:
         """Return gradient, Hessian and E l'^2 x x' at w* + delta, averaged likewise."""
-        slopes, curvature, squares = self._averages(
-            delta, variance, (self._dloss, self.problem.loss.d2loss, lambda z: self._dloss(z) ** 2)
-        )
+
+        def looked_at(z: Vector) -> tuple[Vector, Vector, Vector]:
+            slope = self._dloss(z)
+            return slope, self.problem.loss.d2loss(z), slope**2
+
+        slopes, curvature, squares = self._averages(delta, variance, looked_at)
         gradient = (self._weights * (slopes - self._slopes)) @ self.rows / len(self.rows) + self.penalty @ delta
         hessian = np.diag(self.eigenvalues)
         if not self.is_quadratic:
@@ -149,23 +155,24 @@ class Expansion:
         return np.asarray(self.problem.loss.dloss(z, self._targets))
 
     def _averages(
-        self, delta: Vector, variance: Vector | None, functions: Sequence[Callable[[Vector], Vector]]
-    ) -> list[Vector]:
-        """The functions of the sampled rows' predictions, averaged over normal ones of that variance.
+        self, delta: Vector, variance: Vector | None, functions: Callable[[Vector], tuple[Vector, ...]]
+    ) -> tuple[Vector, ...]:
+        """Functions of the sampled rows' predictions, averaged over normal ones of that variance.
 
         Of several variances, (n, n_rows), the mean.
         """
         z = self._margins + self.rows @ delta
         if variance is None:
-            return [function(z) for function in functions]
-        several = np.atleast_2d(variance)
-        nodes, weights = FEW if variance.max() < LITTLE else MANY
-        sums = [np.zeros_like(z) for _ in functions]
+            return functions(z)
+        several, most = np.atleast_2d(variance), variance.max()
+        nodes, weights = FEW if most < LITTLE else MANY if most < MUCH else EVEN
+        sums: tuple[Vector, ...] = ()
         for width in np.sqrt(several):
             for node, weight in zip(nodes, weights / weights.sum() / len(several), strict=True):
-                at = z + width * node
-                for total, function in zip(sums, functions, strict=True):
-                    total += weight * function(at)
+                values = functions(z + width * node)
+                sums = sums or tuple(np.zeros_like(value) for value in values)
+                for total, value in zip(sums, values, strict=True):
+                    total += weight * value
         return sums
 
     def _mean_of_rows(self, weight: Vector) -> Matrix:
