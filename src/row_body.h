@@ -318,6 +318,19 @@ static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shar
     __builtin_prefetch((const T *)shards->y + row, 0, 3);
 }
 
+/* Long rows in order are followed by the hardware, and asking for all their lines only gets in its way
+ * (d = 1,000, out of cache, Zen 4: 243 against 214 ns a gradient on one thread, 154 against 132 on two). But
+ * it stops at the end of a page: where the next one begins it is told, two rows ahead. */
+#define FOLLOWED_AHEAD 2
+static inline int FN(is_followed)(int64_t d) { return d * (int64_t)sizeof(D) > 2048; }
+static inline __attribute__((always_inline)) void FN(prefetch_start)(const fl_shards *shards, int64_t row)
+{
+    const char *x = (const char *)ROW(row);
+    for (int64_t at = 0; at < 256; at += 64)
+        __builtin_prefetch(x + at, 0, 2);
+    __builtin_prefetch((const T *)shards->y + row, 0, 3);
+}
+
 /* From there into the first cache, which takes no line for long: no hardware does it for rows
  * that are not in order (d = 100, two threads, rows at random: 31 ns a gradient against 43). */
 static inline __attribute__((always_inline)) void FN(prefetch_near)(const fl_shards *shards, int64_t row, int64_t d)

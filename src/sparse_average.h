@@ -13,16 +13,16 @@
 
 #if FL_IS_FLOAT
 typedef int64_t FN(double_bits) __attribute__((vector_size(32), may_alias));
-#define D FLN(four_doubles)
+#define DOUBLES FLN(four_doubles)
 #define D_BITS FN(double_bits)
 #define WIDEN(p) FLN(widened)(p)
 #else
-#define D FN(vec)
+#define DOUBLES FN(vec)
 #define D_BITS FN(bits)
-#define WIDEN(p) (*(const D *)(p))
+#define WIDEN(p) (*(const DOUBLES *)(p))
 #endif
-#define ND (int)(16 * sizeof(double) / sizeof(D))
-#define D_LANES (int)(sizeof(D) / sizeof(double))
+#define ND (int)(16 * sizeof(double) / sizeof(DOUBLES))
+#define D_LANES (int)(sizeof(DOUBLES) / sizeof(double))
 
 /* The first worker that is not finite at one of 16 features. */
 static __attribute__((noinline)) int64_t FN(not_finite)(const T *W, int64_t ld)
@@ -42,7 +42,7 @@ static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const f
 {
     const int64_t P = averaging->n_workers, ld = averaging->ld;
     const double gain = averaging->gain, sum_of_weights = averaging->sum_of_weights;
-    D sum[ND], first[ND];
+    DOUBLES sum[ND], first[ND];
     D_BITS differ[ND];
     LANE_BITS changes[NV];
     V mean[NV];
@@ -60,7 +60,7 @@ static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const f
         const double weight = averaging->weights[k];
 #pragma GCC unroll 8
         for (int e = 0; e < ND; e++) {
-            const D its = WIDEN(row + e * D_LANES);
+            const DOUBLES its = WIDEN(row + e * D_LANES);
             sum[e] += weight * its;
             differ[e] |= (D_BITS)(its != first[e]);
         }
@@ -68,7 +68,7 @@ static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const f
         for (int v = 0; v < NV; v++)
             changes[v] |= (LANE_BITS)(((const V *)row)[v] != ((const V *)W)[v]);
     }
-    D rest = {0};
+    DOUBLES rest = {0};
 #pragma GCC unroll 8
     for (int e = 0; e < ND; e++)
         rest += sum[e] * 0.0;
@@ -93,9 +93,9 @@ static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const f
     if (gain != 0.0)
 #pragma GCC unroll 8
         for (int e = 0; e < ND; e++) {
-            const D lost = sum[e] - sum_of_weights * WIDEN((const T *)mean + e * D_LANES);
-            D *its = (D *)(owed + e * D_LANES);
-            *its += gain * (D)((D_BITS)lost & differ[e]);
+            const DOUBLES lost = sum[e] - sum_of_weights * WIDEN((const T *)mean + e * D_LANES);
+            DOUBLES *its = (DOUBLES *)(owed + e * D_LANES);
+            *its += gain * (DOUBLES)((D_BITS)lost & differ[e]);
         }
     return -1;
 }
@@ -186,7 +186,7 @@ static int64_t FN(average_changed)(const fl_averaging *averaging, int64_t first,
 #undef FEW
 #undef NV
 #undef ND
-#undef D
+#undef DOUBLES
 #undef D_BITS
 #undef D_LANES
 #undef WIDEN

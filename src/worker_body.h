@@ -80,18 +80,23 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
         const int64_t some = at_hand;
         /* What is fetched: a block ahead if all workers can, else some rows; and nearer if out of order. */
         const uint32_t *fetched[FL_LOCKSTEP];
-        int64_t far = FL_VISITS, near = FL_VISITS;
+        int64_t far = FL_VISITS, near = FL_VISITS, ahead = distance;
+        int in_order = 1;
         for (int g = 0; g < width; g++) {
             int64_t its;
             fetched[g] = fl_rows_far_ahead(shards, k + g, t0 + i, d * (int64_t)sizeof(D), &its);
             far = its < far ? its : far;
-            if (rows_near && !fl_in_order(shards, k + g, t0 + i))
-                near = rows_near;
+            in_order = in_order && fl_in_order(shards, k + g, t0 + i);
         }
+        if (rows_near && !in_order)
+            near = rows_near;
+        const int followed = in_order && FN(is_followed)(d);
+        if (followed)
+            ahead = FOLLOWED_AHEAD;
         if (far == 0) {
-            far = known - distance;
+            far = known - ahead;
             for (int g = 0; g < width; g++)
-                fetched[g] = rows[g] + distance;
+                fetched[g] = rows[g] + ahead;
         }
         V lanes[FL_LOCKSTEP];
         for (int g = 0; g < width; g++)
@@ -101,8 +106,12 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             const T eta_t = (T)eta[i], el2 = (T)(eta[i] * step->l2);
             const T alpha_t = average == FL_AVERAGE_WEIGHTED ? (T)alpha[i] : (T)0;
             if (r < far)
-                for (int g = 0; g < width; g++)
-                    FN(prefetch_row)(shards, fetched[g][r], d);
+                for (int g = 0; g < width; g++) {
+                    if (followed)
+                        FN(prefetch_start)(shards, fetched[g][r]);
+                    else
+                        FN(prefetch_row)(shards, fetched[g][r], d);
+                }
             if (r + near < known)
                 for (int g = 0; g < width; g++)
                     FN(prefetch_near)(shards, rows[g][r + near], d);
@@ -190,6 +199,7 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 #undef ADD_REST
 #undef ADD_LAST
 #undef ROWS_APART
+#undef FOLLOWED_AHEAD
 #undef HALVES
 #undef QUARTERS
 #undef TWOS
