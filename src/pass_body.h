@@ -191,8 +191,11 @@ static void FN(evaluate_few)(const FN(reader) *reader, const fl_shards *shards, 
                                is_reference ? reference.margin : z);
         if (is_reference)
             FLN(complete)(loss, block, &reference);
-        else
-            FLN(sum_rows)(loss, z, block, changes ? &reference : NULL, gradients ? slope : NULL, sums + i);
+        else {
+            double sum = 0.0;   /* of the block first, as among many */
+            FLN(sum_rows)(loss, z, block, changes ? &reference : NULL, gradients ? slope : NULL, &sum);
+            sums[i] += sum;
+        }
         if (gradients)
             reader->add_gradients(shards, first, n, slope, 1, gradients + i * p, p, 1);
     }

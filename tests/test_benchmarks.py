@@ -224,7 +224,11 @@ def test_every_row_names_sides_that_its_scene_has(scene):
 
 
 def test_rows_are_selected_by_words_and_a_word_that_names_none_is_refused():
-    assert [target.name for target in targets.select(["period-16"])] == ["period-16", "busy-period-16"]
+    assert [target.name for target in targets.select(["period-16"])] == [
+        "period-16",
+        "period-16-both",
+        "busy-period-16",
+    ]
     assert targets.select([]) == list(targets.TARGETS)
     with pytest.raises(ValueError, match="no row's name contains 'nothing'"):
         targets.select(["nothing"])

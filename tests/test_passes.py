@@ -58,10 +58,12 @@ def test_objectives_and_gradients_of_many_iterates_are_those_of_numpy(loss, dtyp
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("loss", ["squared", "logistic"])
-def test_an_iterate_alone_has_the_bits_it_has_among_others(loss, dtype, isa):
+@pytest.mark.parametrize(("loss", "weighted"), [("squared", True), ("logistic", True), ("logistic", False)])
+def test_an_iterate_alone_has_the_bits_it_has_among_others(loss, weighted, dtype, isa):
     for n, d, m in SHAPES:
         problem = a_problem(loss, dtype, n, d)
+        if not weighted:
+            problem = fl.Problem(problem.X, problem.y, loss=loss, l2=problem.l2, fit_intercept=problem.fit_intercept)
         W = iterates_of(problem, m)
         reference = iterates_of(problem, 1, seed=2)[0]
         together = problem.objective(W), problem.gradient(W), problem.excess(W, reference)
