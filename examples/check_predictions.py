@@ -4,8 +4,9 @@
     python examples/check_predictions.py shards [--problems WORD ...]
     python examples/check_predictions.py risk [--epsilon 0.1 ...] [--workers 16 ...] [--problems WORD ...]
 
-Rows are printed as they are found, in Markdown. Six problems: breast_cancer, digits (of scikit-learn), flights13,
-flights13_late, diamonds and census (``fastlsgd data NAME`` fetches what is missing; what is not there is skipped).
+Rows are printed as they are found, in Markdown. Seven problems: breast_cancer, digits (of scikit-learn), flights13,
+flights13_late, diamonds, census, and census with its 568 columns hashed into 64, whose predictions take minutes less
+(``fastlsgd data NAME`` fetches what is missing; what is not there is skipped).
 At most 2,000,000 gradients a run; steps of half the stability limit and at the safe step, constant or c t^(-1/2).
 """
 
@@ -14,6 +15,7 @@ import itertools
 import warnings
 
 import numpy as np
+from scipy import sparse
 
 import fastlsgd as fl
 from fastlsgd import theory
@@ -45,13 +47,25 @@ PROBLEMS = {
     "flights13": ("squared", 1e-3),
     "diamonds": ("squared", 1e-3),
     "census": ("logistic", 1e-3),
+    "census_hashed": ("logistic", 1e-3),
 }
+
+
+def hashed(X, n_columns):
+    """CSR rows with each of their columns added to one of n_columns, with either sign: as categories are hashed."""
+    rng = np.random.default_rng(0)
+    signs, to = rng.choice([-1.0, 1.0], X.shape[1]), rng.integers(0, n_columns, X.shape[1])
+    table = sparse.csr_matrix((signs.astype(X.dtype), (np.arange(X.shape[1]), to)), (X.shape[1], n_columns))
+    return (X @ table).tocsr()
 
 
 def load(name):
     loss, l2 = PROBLEMS[name]
     if name in ("breast_cancer", "digits"):
         X, y = bundled(name)
+    elif name == "census_hashed":
+        data = fl.datasets.load("census")
+        X, y = hashed(data.X_train, 64), data.y_train
     else:
         data = fl.datasets.load(name)
         X, y = data.X_train, data.y_train

@@ -474,7 +474,7 @@ def test_short_rounds_ask_for_no_helper_and_have_the_same_bits(problem, monkeypa
     # A round in which several threads have enough to do is theirs, but not of all that may come.
     _kernels.use_whole_team(False)
     solved(n_workers=64, n_threads=16, schedule=fl.FixedPeriod(8), record=0)
-    assert 1 <= min(asked) <= max(asked) < 15
+    assert 1 <= max(asked) < 15  # a last slice may be over before a helper could come
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
