@@ -122,12 +122,6 @@ static inline double fl_exp(double x)
 #define DOUBLE(bits) fl_bits_double(bits)
 #define WHERE(holds) (0u - (uint64_t)(holds))
 #include "parts.h"
-#undef D
-#undef U
-#undef PN
-#undef BITS
-#undef DOUBLE
-#undef WHERE
 
 /* Natural logarithm of a positive normal number. */
 static inline double fl_log(double x)

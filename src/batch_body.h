@@ -90,6 +90,23 @@ static inline __attribute__((always_inline)) void FN(fetch_rows)(const fl_shards
         FN(prefetch_near)(shards, rows[e + near], d);
 }
 
+/* update += the gradients of four rows at w, each times `each`. */
+static inline __attribute__((always_inline)) void FN(add_four)(const fl_shards *shards, const uint32_t *rows,
+                                                               const T *w, T *update, const FN(shape) *shape,
+                                                               int loss, const T *targets, const T *weights, T each)
+{
+    const D *x[4];
+    T c[4] __attribute__((aligned(FL_VBYTES)));
+    V lanes[4];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) {
+        x[g] = ROW(rows[g]);
+        lanes[g] = FN(row_dot)(x[g], w, shape);
+    }
+    *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, rows, each);
+    FN(add_rows)(x, c, 4, update, shape);
+}
+
 /* Short rows: `vectors`, a constant, is what each takes. */
 static inline __attribute__((always_inline)) void FN(short_batches)(const fl_shards *shards, const fl_step *step,
                                                                     int64_t k, int64_t t0, int64_t n,
@@ -141,18 +158,8 @@ static inline __attribute__((always_inline)) void FN(short_batches)(const fl_sha
             }
             FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r, some - r, near);
 #if VL > 4
-            for (; r + 4 <= some; r += 4) {
-                const D *x[4];
-                T c[4] __attribute__((aligned(FL_VBYTES)));
-                V lanes[4];
-#pragma GCC unroll 4
-                for (int g = 0; g < 4; g++) {
-                    x[g] = ROW(rows[r + g]);
-                    lanes[g] = FN(row_dot)(x[g], (const T *)w, &shape);
-                }
-                *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, rows + r, each);
-                FN(add_rows)(x, c, 4, (T *)update, &shape);
-            }
+            for (; r + 4 <= some; r += 4)
+                FN(add_four)(shards, rows + r, (const T *)w, (T *)update, &shape, loss, targets, weights, each);
 #endif
             for (; r < some; r++) {
                 const D *x = ROW(rows[r]);
@@ -204,17 +211,8 @@ static void FN(batches_in_fours)(const fl_shards *shards, const fl_step *step, i
             const int64_t some = at_hand < b - done ? at_hand : b - done;
             int64_t r = 0;
             for (; r + 4 <= some; r += 4) {
-                const D *x[4];
-                T c[4] __attribute__((aligned(FL_VBYTES)));
-                V lanes[4];
-#pragma GCC unroll 4
-                for (int g = 0; g < 4; g++) {
-                    FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r + g, 1, near);
-                    x[g] = ROW(rows[r + g]);
-                    lanes[g] = FN(row_dot)(x[g], w, &shape);
-                }
-                *(FN(four) *)c = FN(slopes_of_four)(loss, FN(fold_four)(lanes), targets, weights, rows + r, each);
-                FN(add_rows)(x, c, 4, update, &shape);
+                FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r, 4, near);
+                FN(add_four)(shards, rows + r, w, update, &shape, loss, targets, weights, each);
             }
             FN(fetch_rows)(shards, rows, known, fetched, n_fetched, r, some - r, near);
             for (; r < some; r++) {

@@ -68,9 +68,7 @@ static inline __attribute__((always_inline)) FLN(four_doubles) FLN(widened)(cons
 #include "normals.h"
 #include "worker_body.h"
 #include "pass_body.h"
-#define B uint32_t
 #include "sparse_average.h"
-#undef B
 #define I int32_t
 #define U uint32_t
 #define FNI(name) FL_NAME4(name, float, narrow, FL_ISA)
@@ -104,9 +102,7 @@ static inline __attribute__((always_inline)) FLN(four_doubles) FLN(widened)(cons
 #include "normals.h"
 #include "worker_body.h"
 #include "pass_body.h"
-#define B uint64_t
 #include "sparse_average.h"
-#undef B
 #define I int32_t
 #define U uint32_t
 #define FNI(name) FL_NAME4(name, double, narrow, FL_ISA)

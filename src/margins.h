@@ -38,12 +38,6 @@ typedef double FLN(four8) __attribute__((vector_size(32), aligned(8), may_alias)
 #define DOUBLE(bits) ((DV)(bits))
 #define WHERE(holds) ((FLN(bits8))(holds))
 #include "parts.h"
-#undef D
-#undef U
-#undef PN
-#undef BITS
-#undef DOUBLE
-#undef WHERE
 
 /* acc += x_j w_j: one feature j of FL_TILE_ROWS rows of x, FL_CHUNK apart, FL_TILE_COLS columns of a panel w. */
 static inline __attribute__((always_inline)) void FLN(tile_feature)(const double *x, const double *w, int64_t j,

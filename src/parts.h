@@ -88,3 +88,10 @@ static inline D PN(logistic_change_parts)(D p, D share, D t, D *rest)
     *rest = share * t;
     return p * (scale * part + (scale - 1.0));
 }
+
+#undef D
+#undef U
+#undef PN
+#undef BITS
+#undef DOUBLE
+#undef WHERE

@@ -4,20 +4,15 @@
 
 #include "stream.h"
 
-static size_t entry_bytes(const fl_shards *shards)
-{
-    return shards->dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double);
-}
-
 static void *row_of(const fl_replicates *all, const fl_room *room, void *rows, int64_t k)
 {
-    return (char *)rows + (size_t)(k * all->step->ld) * entry_bytes(&room->shards);
+    return (char *)rows + (size_t)(k * all->step->ld) * fl_entry_bytes(&room->shards);
 }
 
 static void start(const fl_replicates *all, fl_room *room, int64_t replicate)
 {
     const int64_t n_workers = room->shards.n_workers, ld = all->step->ld;
-    const size_t row_bytes = (size_t)ld * entry_bytes(&room->shards);
+    const size_t row_bytes = (size_t)ld * fl_entry_bytes(&room->shards);
     room->shards.seed = all->seed + (uint64_t)replicate;
     for (int64_t k = 0; k < n_workers; k++) {
         memcpy(row_of(all, room, room->W, k), all->w0, row_bytes);
@@ -64,7 +59,7 @@ static void take_record(const fl_replicates *all, const fl_room *room, int64_t r
     all->consensus[at] = sum / (double)n_workers;
     int equal = 1;
     for (int64_t k = 1; k < n_workers && equal; k++)
-        equal = memcmp(row_of(all, room, room->W, k), room->W, (size_t)p * entry_bytes(&room->shards)) == 0;
+        equal = memcmp(row_of(all, room, room->W, k), room->W, (size_t)p * fl_entry_bytes(&room->shards)) == 0;
     for (int64_t j = 0; j < p; j++)
         w[j] = entry(room, equal && !averaged ? room->W : mean, j);
     for (int64_t j = 0; j < p; j++) {
@@ -84,7 +79,7 @@ static void take_record(const fl_replicates *all, const fl_room *room, int64_t r
 static void one_replicate(const fl_replicates *all, fl_room *room, int64_t replicate)
 {
     const int64_t n_workers = room->shards.n_workers;
-    const size_t row_bytes = (size_t)all->step->ld * entry_bytes(&room->shards);
+    const size_t row_bytes = (size_t)all->step->ld * fl_entry_bytes(&room->shards);
     int64_t t = 0, ends = all->periods[0], round = 0, which = 0;
     start(all, room, replicate);
     while (t < all->n_steps) {

@@ -305,16 +305,25 @@ static inline __attribute__((always_inline)) void FN(add_rows)(const D *const *x
     W_AT(update + full * VL) = last;
 }
 
+/* A row's lines, into the second cache or (near, a constant) the first. */
+static inline __attribute__((always_inline)) void FN(prefetch_lines)(const fl_shards *shards, int64_t row, int64_t d,
+                                                                     const int near)
+{
+    const char *x = (const char *)ROW(row);
+    const int64_t bytes = d * (int64_t)sizeof(D);
+#define INTO_CACHE(line) (near ? __builtin_prefetch(line, 0, 3) : __builtin_prefetch(line, 0, 2))
+    for (int64_t at = 0; at < bytes; at += 64)
+        INTO_CACHE(x + at);
+    /* A row that starts within a line ends in one more. */
+    INTO_CACHE(x + bytes - 1);
+#undef INTO_CACHE
+}
+
 /* Into the second cache: the first has few lines under way at once, and waits for memory take
  * them all (d = 1,000, two threads, out of cache: 190 ns a gradient against 231). */
 static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shards *shards, int64_t row, int64_t d)
 {
-    const char *x = (const char *)ROW(row);
-    const int64_t bytes = d * (int64_t)sizeof(D);
-    for (int64_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch(x + at, 0, 2);
-    /* A row that starts within a line ends in one more. */
-    __builtin_prefetch(x + bytes - 1, 0, 2);
+    FN(prefetch_lines)(shards, row, d, 0);
     __builtin_prefetch((const T *)shards->y + row, 0, 3);
 }
 
@@ -335,11 +344,7 @@ static inline __attribute__((always_inline)) void FN(prefetch_start)(const fl_sh
  * that are not in order (d = 100, two threads, rows at random: 31 ns a gradient against 43). */
 static inline __attribute__((always_inline)) void FN(prefetch_near)(const fl_shards *shards, int64_t row, int64_t d)
 {
-    const char *x = (const char *)ROW(row);
-    const int64_t bytes = d * (int64_t)sizeof(D);
-    for (int64_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch(x + at, 0, 3);
-    __builtin_prefetch(x + bytes - 1, 0, 3);
+    FN(prefetch_lines)(shards, row, d, 1);
 }
 
 /* How many rows ahead they come from the second cache, of each of `width` workers; 0: longer ones than 1 KB,

@@ -1,6 +1,5 @@
 /* Averaging of CSR runs for one type T: in place, and only where a worker's bits say
- * that it has changed something since the last one. Included by isa_body.h, with B an
- * unsigned type as wide as T. */
+ * that it has changed something since the last one. Included by isa_body.h. */
 
 #define BLOCK FL_MARKED_BLOCK
 #define WORDS (BLOCK / 16)

@@ -191,14 +191,9 @@ void fl_close_and_wait(fl_gate *gate)
 #define END_BITS (TASK_BITS / 2)
 #define END_MASK (((uint64_t)1 << END_BITS) - 1)
 
-static size_t entry_bytes(const fl_shards *shards)
-{
-    return shards->dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double);
-}
-
 static void *row_of(const fl_slice *slice, void *buffer, int64_t k)
 {
-    return (char *)buffer + (size_t)(k * slice->step->ld) * entry_bytes(slice->shards);
+    return (char *)buffer + (size_t)(k * slice->step->ld) * fl_entry_bytes(slice->shards);
 }
 
 static void *buffer_of(const fl_slice *slice, int64_t segment)
@@ -241,7 +236,7 @@ static int64_t guessed_step_ns(const fl_slice *slice, int64_t width)
  * third of the first-level cache; a batch hides its latency by itself. */
 int64_t fl_lockstep_width(const fl_shards *shards, const fl_step *step)
 {
-    const size_t row_bytes = (size_t)step->n_params * entry_bytes(shards);
+    const size_t row_bytes = (size_t)step->n_params * fl_entry_bytes(shards);
     if (shards->indices || step->batch_size > 1 || row_bytes > 2048)
         return 1;
     return row_bytes > 1024 ? 2 : FL_LOCKSTEP;
@@ -274,10 +269,10 @@ void fl_use_whole_team(int whole)
  * sooner done: two workers on one thread take half the time of two threads at rounds of one
  * step (d = 20: 99 against 184 ns a round; d = 100: 145 against 287). So they are where the
  * whole slice is done before a helper comes. */
-static int64_t fl_threads_worth(const fl_slice *slice, int64_t n_threads)
+static int64_t threads_worth(const fl_slice *slice, int64_t n_threads)
 {
     const int64_t n_workers = slice->shards->n_workers;
-    const int64_t row_bytes = slice->step->ld * (int64_t)entry_bytes(slice->shards);
+    const int64_t row_bytes = slice->step->ld * (int64_t)fl_entry_bytes(slice->shards);
     if (slice->sparse || fl_sliced(n_workers, row_bytes) || atomic_load_explicit(&whole_team, memory_order_relaxed))
         return n_threads;
     const int64_t width = fl_lockstep_width(slice->shards, slice->step);
@@ -312,7 +307,7 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
     for (int64_t i = 0; i < last; i++)
         before += segment_length(slice, i, before);
     slice->closes = slice->n - before == last_length;
-    slice->n_threads = fl_threads_worth(slice, n_threads);
+    slice->n_threads = threads_worth(slice, n_threads);
     slice->width = fl_lockstep_width(slice->shards, slice->step);
     slice->n_groups = fl_slice_groups(n_workers, slice->n_threads, slice->width);
     slice->chunk = slice->n;
@@ -330,7 +325,7 @@ void fl_slice_open(fl_slice *slice, int64_t n_threads)
         atomic_init(&slice->groups[g].by, -1);
     }
     slice->sliced = slice->sparse ? n_workers > 1
-                                  : fl_sliced(n_workers, slice->step->ld * (int64_t)entry_bytes(slice->shards));
+                                  : fl_sliced(n_workers, slice->step->ld * (int64_t)fl_entry_bytes(slice->shards));
     /* Whole lines (of masks too), at most sixteen tasks as long as they are short. */
     const int64_t line = slice->sparse ? FL_MARKED_BLOCK : FL_PAD;
     const int64_t sixteenth = (slice->step->ld / 16 + line - 1) / line * line;
@@ -368,7 +363,7 @@ typedef struct at_work {
 static void start_at_the_mean(at_work *me, void *rows, int64_t n, double *clock_s)
 {
     const fl_slice *slice = me->slice;
-    const size_t row_bytes = (size_t)slice->step->ld * entry_bytes(slice->shards);
+    const size_t row_bytes = (size_t)slice->step->ld * fl_entry_bytes(slice->shards);
     if (slice->sliced || me->mean_of == me->segment) {
         for (int64_t k = 0; k < n; k++)
             memcpy((char *)rows + (size_t)k * row_bytes, slice->sliced ? slice->mean : me->scratch->mean, row_bytes);
@@ -478,7 +473,7 @@ static void ask_for_next_rows(const at_work *me, int64_t group)
     const fl_slice *slice = me->slice;
     const int64_t n_workers = slice->shards->n_workers;
     const int64_t first = group * n_workers / slice->n_groups, last = (group + 1) * n_workers / slice->n_groups;
-    const int64_t bytes = (last - first) * slice->step->ld * (int64_t)entry_bytes(slice->shards);
+    const int64_t bytes = (last - first) * slice->step->ld * (int64_t)fl_entry_bytes(slice->shards);
     if (slice->n_threads == 1 || !slice->spare || bytes > ASKED_BYTES || me->segment + 1 >= slice->n_segments)
         return;
     const char *rows = row_of(slice, buffer_of(slice, me->segment + 1), first);
@@ -533,7 +528,7 @@ static void average_by_features(at_work *me)
 {
     fl_slice *slice = me->slice;
     const uint_fast64_t mine = (uint_fast64_t)me->segment << TASK_BITS;
-    const size_t bytes = entry_bytes(slice->shards);
+    const size_t bytes = fl_entry_bytes(slice->shards);
     const double start_s = me->timed ? fl_now_s() : 0.0;
     const int from_behind = me->slot % 2 == 1;
     int turns = 0;
@@ -620,7 +615,7 @@ void fl_slice_finish(fl_slice *slice, void *mean)
 {
     const int64_t n_workers = slice->shards->n_workers, n_params = slice->step->n_params;
     const int dtype = slice->shards->dtype;
-    const size_t row_bytes = (size_t)slice->step->ld * entry_bytes(slice->shards);
+    const size_t row_bytes = (size_t)slice->step->ld * fl_entry_bytes(slice->shards);
     /* Of a CSR run W is v: its features stand scaled by s, its intercept does not. */
     const double s = slice->sparse ? slice->sparse->scales[slice->n].before : 1.0;
     fl_close_and_wait(&slice->gate);
@@ -639,7 +634,7 @@ void fl_slice_finish(fl_slice *slice, void *mean)
         slice->isa->mean(slice->W, dtype, n_workers, slice->step->ld, n_params, slice->weights, mean, NULL, 0);
     if (slice->want_consensus) {
         const int64_t scaled = slice->sparse ? slice->shards->n_features : n_params;
-        const size_t at = (size_t)scaled * entry_bytes(slice->shards);
+        const size_t at = (size_t)scaled * fl_entry_bytes(slice->shards);
         double sum = 0.0, rest = 0.0;
         for (int64_t k = 0; k < n_workers; k++) {
             const char *row = row_of(slice, slice->W, k);
@@ -683,7 +678,7 @@ static int64_t copy_dense_rows(const fl_pass *pass, int64_t first, int64_t last)
 {
     int64_t n_beyond = 0;
     const fl_shards *shards = pass->shards;
-    const size_t bytes = entry_bytes(shards), row_bytes = (size_t)shards->n_features * bytes;
+    const size_t bytes = fl_entry_bytes(shards), row_bytes = (size_t)shards->n_features * bytes;
     for (int64_t i = first; i < last; i++) {
         const int64_t row = shards->order ? (int64_t)shards->order[i] : i;
         if (i + 8 < last && shards->order)
@@ -701,7 +696,7 @@ static int64_t copy_dense_rows(const fl_pass *pass, int64_t first, int64_t last)
 static void copy_columns(const fl_pass *pass, int64_t first, int64_t last)
 {
     const fl_shards *shards = pass->shards;
-    const size_t bytes = entry_bytes(shards);
+    const size_t bytes = fl_entry_bytes(shards);
     for (int64_t i = first; i < last; i++) {
         const int64_t row = shards->order ? (int64_t)shards->order[i] : i;
         memcpy((char *)pass->to_y + (size_t)i * bytes, (const char *)shards->y + (size_t)row * bytes, bytes);

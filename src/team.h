@@ -114,6 +114,12 @@ typedef struct fl_slice {
     double consensus;
 } fl_slice;
 
+/* Of an iterate, a target, and of rows but for bfloat16s. */
+static inline size_t fl_entry_bytes(const fl_shards *shards)
+{
+    return shards->dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double);
+}
+
 /* Workers that one thread advances in lockstep. */
 int64_t fl_lockstep_width(const fl_shards *, const fl_step *);
 /* Groups of workers that threads claim; at most 8 a thread. */
