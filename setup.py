@@ -10,7 +10,16 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CCompilerError, CompileError, ExecError, PlatformError
 
-C_SOURCES = ["isa.c", "isa_baseline.c", "isa_avx2.c", "isa_avx512.c", "moments.c", "replicates.c", "team.c"]
+C_SOURCES = [
+    "isa.c",
+    "isa_baseline.c",
+    "isa_avx2.c",
+    "isa_avx512.c",
+    "moments.c",
+    "passes.c",
+    "replicates.c",
+    "team.c",
+]
 HEADERS = [
     "arith.h",
     "batch_body.h",

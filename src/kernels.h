@@ -1,4 +1,4 @@
-/* The compiled floors: what the team (team.c) and the typed border
+/* The compiled floors: what the team (team.c, passes.c) and the typed border
  * (_kernels.pyx) call. No Python.h: a C program can use these with threads of
  * its own.
  *
@@ -15,6 +15,7 @@
  *           pass_body.h, margins.h        objectives and gradients, many rows at a time
  *           sparse_body.h: sparse_steps   the same on CSR rows
  *   team    team.c                        many workers, threads, averaging
+ *           passes.c                      passes over the data, shared out by blocks of rows
  *           replicates.c                  many small runs, one thread each
  */
 #ifndef FASTLSGD_KERNELS_H
