@@ -182,7 +182,7 @@ def _kurtosis(around: Expansion, variance: Matrix, young: Young, w2: float, eta:
     with np.errstate(divide="ignore", invalid="ignore"):  # of rows that are zero
         one = (young.fourth / (batch_size * noise) ** 2 - 3.0) / batch_size
         left = np.clip((rest - variance) / np.maximum(rest - begin - step, 1e-12 * rest), 0.0, 1.0)
-        found = one * step * own / variance**2 * left**2
+        found = one * np.minimum(step, own) * own / variance**2 * left**2  # the first phase is younger than a step
     return np.where((own > 0.0) & (noise > 0.0), found, 0.0)
 
 
