@@ -212,8 +212,10 @@ class Expansion:
         sums: tuple[Vector, ...] = ()
         for width, tilt in zip(np.sqrt(several), tilts, strict=True):
             for node, weight in zip(nodes, weights, strict=True):
-                values = functions(z + width * node)
-                by = weight if tilt is None else weight + weight * (node**4 - 6.0 * node**2 + 3.0) * tilt
+                values, by = functions(z + width * node), weight
+                if tilt is not None:
+                    by = tilt * (weight * (node**4 - 6.0 * node**2 + 3.0))
+                    by += weight
                 sums = sums or tuple(np.zeros_like(value) for value in values)
                 for total, value in zip(sums, values, strict=True):
                     total += by * value
