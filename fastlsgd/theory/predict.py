@@ -29,7 +29,7 @@ from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
 from ..stream_problem import StreamProblem
-from .closure import Settled, settle
+from .closure import PHASES, Settled, settle
 from .dealt import Dealt
 from .exact import averaged_variance, averaged_variance_of
 from .expansion import Expansion
@@ -278,18 +278,19 @@ class _Run:
             settle(around, float(etas[t - 1]), period, w2, batch_size, epoch_rows and epoch_rows / batch_size)
             for t, period in zip(self.moments, self.periods, strict=True)
         ]
+        self.row_spreads = _alike([settled.row_spread for settled in self.settled])
         last = self.settled[-1]
         self.eigenvalues, self.directions = last.eigenvalues, last.directions
         self.noise = self._over_the_run(np.array([settled.noise_along for settled in self.settled]))
 
-    def row_variance(self, t: float) -> Vector:
-        """The variance of the rows' predictions at step t, between the moments in proportion to log t."""
+    def row_spread(self, t: float) -> Matrix:
+        """Variance and kurtosis of the rows' predictions at step t, between the moments in proportion to log t."""
         if self.is_steady:
-            return self.settled[0].row_variance
+            return self.settled[0].row_spread
         at = float(np.interp(np.log(max(t, 1.0)), np.log(self.moments), np.arange(len(self.moments))))
         below = min(int(at), len(self.moments) - 2)
         share = at - below
-        return (1.0 - share) * self.settled[below].row_variance + share * self.settled[below + 1].row_variance
+        return (1.0 - share) * self.row_spreads[below] + share * self.row_spreads[below + 1]
 
     def _over_the_run(self, values: Matrix) -> Vector:
         """The mean over the steps of what is known at the moments."""
@@ -350,11 +351,21 @@ class _Run:
         around = self.around
         # Averaged over the run: with decaying steps the last moment's spread is the smallest.
         shares = self._over_the_run(np.eye(len(self.settled)))
-        variance = np.tensordot(shares, np.array([settled.row_variance for settled in self.settled]), axes=1)
+        variance, kurtosis = np.tensordot(shares, np.array(self.row_spreads), axes=1)
         origin, small = np.zeros_like(path), 1e-3
         second_order = around.gradient(origin, small * variance) / small
-        change = (second_order - around.gradient(origin, variance)) / around.eigenvalues
+        change = (second_order - around.gradient(origin, variance, kurtosis)) / around.eigenvalues
         return 0.5 * (abs(float((around.eigenvalues * change) @ path)) + 0.5 * float(around.eigenvalues @ change**2))
+
+
+def _alike(row_spreads: list[Matrix]) -> list[Matrix]:
+    """Return them with the same number of phases: of rounds that have fewer, at their start, half way and end."""
+    if len({values.shape[1] for values in row_spreads}) == 1:
+        return row_spreads
+    points = (np.stack([values[:, 0], values.mean(axis=1), values[:, -1]], axis=1) for values in row_spreads)
+    return [
+        values if values.shape[1] == len(PHASES) else three for values, three in zip(row_spreads, points, strict=True)
+    ]
 
 
 def _mean_power(rho: Vector, n: float) -> Vector:
@@ -378,10 +389,10 @@ def _path_mean(run: _Run, start: Vector) -> Vector:
         return float(run.etas[0] if run.is_constant else np.interp(t + 0.5, steps[1:], run.etas))
 
     def flow(s: float, delta: Vector) -> Vector:
-        return -around.gradient(delta, run.row_variance(at_step(s)))
+        return -around.gradient(delta, *run.row_spread(at_step(s)))
 
     def jacobian(s: float, delta: Vector) -> Matrix:
-        return -around.hessian(delta, run.row_variance(at_step(s)))
+        return -around.hessian(delta, *run.row_spread(at_step(s)))
 
     scale = max(float(np.abs(start).max()), float(np.abs(run.settled[0].centre).max()), 1e-300)
     solved = solve_ivp(
