@@ -169,8 +169,10 @@ class Expansion:
         # Large ones decide: they are taken as often as they are large, evenly along the sum of all sizes.
         size = gradients**2 @ self.eigenvalues
         passed = np.cumsum(size)
-        drawn = np.searchsorted(passed, passed[-1] * (np.arange(KICKS) + 0.5) / KICKS)
-        share = passed[-1] / (KICKS * len(size) * size[drawn] * self._slopes[drawn] ** 4)
+        drawn, share = np.zeros(KICKS, dtype=np.int64), np.zeros(KICKS)
+        if passed[-1] > 0.0:
+            drawn = np.searchsorted(passed, passed[-1] * (np.arange(KICKS) + 0.5) / KICKS)
+            share = passed[-1] / (KICKS * len(size) * size[drawn] * self._slopes[drawn] ** 4)
         scale = self.row_variance(self.covariance)
         table = np.empty((len(self.rows), KICKS), dtype=np.float32)
         for begin in range(0, len(table), BLOCK):
