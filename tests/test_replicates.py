@@ -1,5 +1,6 @@
 """Replicates in one compiled call are the runs that local_sgd makes with those seeds."""
 
+import inspect
 import subprocess
 import sys
 
@@ -36,11 +37,12 @@ def test_each_is_the_run_with_its_seed_bit_for_bit(name, schedule, average):
         options = {
             "n_workers": 5, "n_steps": 1100, "schedule": schedule, "step_size": fl.PolynomialDecay(0.05, 0.3),
             "average": average, "batch_size": batch_size, "weights": weights, "record": [3, 700, 1024, 1100],
+            "sampling": None if problem.X is None else "replacement",
         }  # fmt: skip
         many = replicates(problem, n_replicates=3, seed=5, n_threads=2, **options)
         assert many.t.tolist() == [3, 700, 1024, 1100]
         for r in range(3):
-            one = fl.local_sgd(problem, seed=5 + r, sampling=None if problem.X is None else "replacement", **options)
+            one = fl.local_sgd(problem, seed=5 + r, **options)
             assert many.n_rounds == one.state.n_rounds
             for i, record in enumerate(one.trace.records):
                 assert np.array_equal(many.w[r, i], record.w)
@@ -95,9 +97,14 @@ def test_one_that_diverges_leaves_the_others_alone():
 @pytest.mark.parametrize(
     ("problem", "options", "message"),
     [
-        (dense, {"sampling": "reshuffle"}, "deals rows anew"),
+        (
+            dense,
+            {"sampling": None},
+            "'reshuffle' deals rows anew for every seed; pass sampling='replacement' here and",
+        ),
+        (dense, {"sampling": "blocks"}, "deals rows anew"),
         (dense, {"n_replicates": 0}, "n_replicates must be an int >= 1"),
-        (dense, {"record": [0]}, "record must be"),
+        (PROBLEMS["gaussian"], {"record": [0]}, "record must be"),
         (dense, {"seed": 2**64 - 1}, "seeds must stay below"),
         (PROBLEMS["gaussian"], {"weights": "rows"}, "no rows to count"),
         (PROBLEMS["gaussian"], {"sampling": "replacement"}, "sampling must be"),
@@ -106,6 +113,24 @@ def test_one_that_diverges_leaves_the_others_alone():
 def test_what_does_not_fit_is_named(problem, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         replicates(problem(), **({"n_replicates": 2, "n_steps": 5, "step_size": fl.Constant(0.1)} | options))
+
+
+def test_arguments_that_are_left_out_are_those_of_local_sgd():
+    """But for record: what is compared with a run must not differ from it without a word."""
+    ours, theirs = (inspect.signature(function).parameters for function in (replicates, fl.local_sgd))
+    for name in ours.keys() - {"n_replicates", "n_steps", "step_size", "record"}:
+        assert ours[name].default == theirs[name].default, name
+
+
+def test_nan_in_a_memory_mapped_file_is_named_as_a_run_names_it(tmp_path):
+    X = np.random.default_rng(0).standard_normal((200, 5))
+    X[77, 3] = np.nan
+    np.save(tmp_path / "X.npy", X)
+    problem = fl.Problem(np.load(tmp_path / "X.npy", mmap_mode="r"), np.ones(200))
+    options = {"n_steps": 500, "step_size": fl.Constant(0.01), "sampling": "replacement"}
+    for run in (lambda: fl.local_sgd(problem, **options), lambda: replicates(problem, n_replicates=3, **options)):
+        with pytest.raises(ValueError, match="X must be finite, got nan at row 77, column 3"):
+            run()
 
 
 def test_csr_rows_are_refused():
