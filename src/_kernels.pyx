@@ -713,14 +713,18 @@ cdef class Replicates:
             fl_leave(&self.c.gate)
 
     def work(self, double for_s):
-        """Work for so many seconds, a replicate at least; return whether there may be more to do."""
+        """Work, or wait for the helpers that do, for so many seconds; return whether there is more to do."""
         cdef int more
+        cdef double until_s
         with nogil:
-            more = fl_replicates_work(&self.c, &self.rooms[0], fl_now_s() + for_s)
+            until_s = fl_now_s() + for_s
+            more = fl_replicates_work(&self.c, &self.rooms[0], until_s)
+            if not more:
+                more = fl_replicates_wait(&self.c, until_s)
         return bool(more)
 
     def close(self):
-        """Begin no other replicate, and wait until no helper is inside."""
+        """Leave what is not done, and wait until no helper is inside."""
         with nogil:
             fl_replicates_abandon(&self.c)
             fl_close_and_wait(&self.c.gate)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastlsgd as fl
-from fastlsgd.experiments import replicates
+from fastlsgd.experiments import replicates, replication
 
 
 def dense(loss="squared", dtype=np.float64, **options):
@@ -60,6 +60,20 @@ def test_threads_and_company_change_no_bit():
     assert np.array_equal(alone.w[30:], later.w)
 
 
+@pytest.mark.parametrize("schedule", [fl.FixedPeriod(1000), fl.OneShot()], ids=repr)
+def test_a_replicate_that_is_left_and_gone_on_with_has_the_same_bits(schedule, monkeypatch):
+    monkeypatch.setattr(replication, "A_CALL_S", 0.0)  # left at every look at the clock, which is about a millisecond
+    problem = fl.Problem(fl.GaussianStream(20))
+    options = {
+        "n_workers": 4, "n_steps": 20_000, "batch_size": 3, "step_size": fl.Constant(0.01), "schedule": schedule,
+        "record": [7001, 20_000],
+    }  # fmt: skip
+    many = replicates(problem, n_replicates=3, n_threads=2, **options)
+    for r in range(3):
+        one = fl.local_sgd(problem, seed=r, **options)
+        assert np.array_equal(many.w_bar[r], [record.w_bar for record in one.trace.records])
+
+
 INTERRUPTED = """
 import os, signal, threading, time
 import fastlsgd as fl
@@ -68,8 +82,8 @@ problem = fl.Problem(fl.GaussianStream(20))
 def interrupt():
     time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt).start()
-try:  # half an hour of work
-    replicates(problem, n_replicates=100_000, n_workers=4, n_steps=100_000, step_size=fl.Constant(0.01), n_threads=2)
+try:  # half an hour of work, in many replicates or in two
+    replicates(problem, n_workers=4, step_size=fl.Constant(0.01), n_threads=2, {shape})
 except KeyboardInterrupt:
     print("heard")
 # The helper is free again, and the next call is whole.
@@ -77,8 +91,12 @@ print(replicates(problem, n_replicates=3, n_workers=4, n_steps=10, step_size=fl.
 """
 
 
-def test_ctrl_c_is_heard_between_replicates():
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+@pytest.mark.parametrize(
+    "shape", ["n_replicates=100_000, n_steps=100_000", "n_replicates=2, n_steps=1_000_000, batch_size=5_000"]
+)
+def test_ctrl_c_is_heard_between_replicates_and_within_one(shape):
+    program = INTERRUPTED.replace("{shape}", shape)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "heard\n(3, 1, 20)\n"
 

@@ -76,8 +76,7 @@ def replicates(
 
     Parameters and defaults are those of ``local_sgd``, except that by default the last step alone is recorded. Of
     arrays pass ``sampling="replacement"``: the default there, "reshuffle", deals rows anew for every seed, which is
-    refused here. The schedule is asked once for all of them.
-    Ctrl-C is heard between two replicates.
+    refused here. The schedule is asked once for all of them. Ctrl-C is heard within a tenth of a second.
 
     Raises
     ------
