@@ -269,6 +269,7 @@ cdef extern from "replicates.h" nogil:
 
     void fl_replicates_open(fl_replicates *)
     int fl_replicates_work(fl_replicates *, fl_room *, double until_s)
+    int fl_replicates_wait(fl_replicates *, double until_s)
     void fl_replicates_abandon(fl_replicates *)
 
 

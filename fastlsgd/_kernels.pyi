@@ -68,6 +68,8 @@ class Rows:
     def visited(self, k: int, first: int, n: int) -> np.ndarray: ...
 
 class Slices:
+    core_s: float
+
     def __init__(
         self,
         rows: Rows,

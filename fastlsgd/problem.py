@@ -71,8 +71,8 @@ class Problem:
     ------
     TypeError, ValueError
         Arrays or numbers the kernels cannot take; the message says what to do. NaN and infinity in X
-        are looked for here, except in memory-mapped files, where the run finds them. CSR is always looked at whole:
-        no column may be out of bounds.
+        are looked for here, except in memory-mapped files, where the run, or whatever meets them, finds them. CSR is
+        always looked at whole: no column may be out of bounds.
 
     Examples
     --------
@@ -333,13 +333,16 @@ class Problem:
             raise ValueError(f"the Hessian is dense: n_params may be at most {DENSE_HESSIAN}, got {self.n_params}")
         iterate = self._iterates(w)[0]
         hessian = np.zeros((self.n_params, self.n_params))
-        for rows, block in self.blocks():
-            curvature = self.loss.d2loss(block @ iterate) / self.n_samples
-            if self.sample_weight is not None:
-                curvature *= self.sample_weight[rows]
-            # Half the curvature on either side: the product is symmetric to the last bit.
-            scaled = block * np.sqrt(curvature)[:, None]
-            hessian += scaled.T @ scaled
+        with np.errstate(invalid="ignore"):  # what a mapped file may hold: see below
+            for rows, block in self.blocks():
+                curvature = self.loss.d2loss(block @ iterate) / self.n_samples
+                if self.sample_weight is not None:
+                    curvature *= self.sample_weight[rows]
+                # Half the curvature on either side: the product is symmetric to the last bit.
+                scaled = block * np.sqrt(curvature)[:, None]
+                hessian += scaled.T @ scaled
+        if not np.isfinite(hessian).all() and np.isfinite(iterate).all():
+            self._raise_if_bad()
         penalised = np.arange(self.n_features)
         hessian[penalised, penalised] += self.l2
         return hessian
@@ -504,7 +507,21 @@ class Problem:
         self, kind: str, w: np.ndarray | None = None, rows: _kernels.Rows | None = None, loss: str | None = None
     ) -> np.ndarray:
         work = _kernels.Pass(rows or self._rows, kind, loss=loss or self.loss.name, w=w)
-        return run_pass(work, resolve_threads(None, max(1, self.n_samples // 4096, self.n_entries // 2**20)))
+        blocks = run_pass(work, resolve_threads(None, max(1, self.n_samples // 4096, self.n_entries // 2**20)))
+        if w is not None and not np.isfinite(blocks).all() and np.isfinite(w).all():
+            self._raise_if_bad()
+        return blocks
+
+    def _raise_if_bad(self) -> None:
+        """Say which row is to blame for a result that is not finite, if one is: of a mapped file, or a changed X."""
+        bad = np.flatnonzero(~np.isfinite(self._pass("scan")[:, 3]))
+        if bad.size and self.is_sparse:
+            raise ValueError(
+                "the rows of X are no longer what they were when the Problem was made: a column is out of bounds or "
+                f"a value not finite in row {2048 * bad[0]} or one behind it; make a new Problem, and leave X alone"
+            )
+        if bad.size:
+            self._raise_at_first_bad(int(bad[0]))
 
     def _iterates(self, w: npt.ArrayLike) -> Vector:
         iterates = np.atleast_2d(np.asarray(w, dtype=np.float64))

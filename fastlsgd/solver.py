@@ -202,7 +202,8 @@ class Run:
         self._handed_out: np.ndarray | None = None
         # Where the slice began, kept for the case that it diverges.
         self._before = self.state.copy()
-        self._began = (self.state.t, float(self.state.ledger[1]))
+        # Of this run alone: where it began, and the seconds that its steps took, of all threads.
+        self._began, self._core_s = self.state.t, 0.0
         self._stopped = False
         # Records of steps that an earlier run has passed are not made again.
         self._record_at = self._record_at[self._record_at > self.state.t]
@@ -368,6 +369,8 @@ class Run:
                 self._go_back_to(self._before)
             raise
         finally:
+            if state.t > t:
+                self._core_s += self._backend.core_s
             if self._handed_out is not None:
                 self._handed_out[...] = state.padded_W[:, : state.n_params]
         elapsed = max(time.monotonic() - started, 1e-6)
@@ -416,9 +419,7 @@ class Run:
         while (due := self._next_record()) is not None and due <= self.t:
             record = self._record_now()
             self.trace.records.append(record)
-            began_t, began_s = self._began
-            core_s = (record.compute_s - began_s) * self.trace.n_threads
-            self.trace.step_s = core_s / ((record.t - began_t) * self.n_workers)
+            self.trace.step_s = self._core_s / ((record.t - self._began) * self.n_workers)
             if self.callback is not None and self.callback(record):
                 self._stopped = True
 

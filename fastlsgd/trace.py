@@ -78,8 +78,9 @@ class Trace:
 
     - ``t``: local steps, per worker; ``n_gradients``: of all workers; ``n_rounds``: averagings;
     - ``n_bytes``: 2 n_workers n_params itemsize per averaging (sent and received), 0 for one worker;
-    - ``wall_s`` = ``compute_s`` + ``wait_s`` + ``average_s``: seconds, means over threads; the parts are measured
-      only when recording, on a sample of the rounds where rounds are short, else nan;
+    - ``wall_s`` = ``compute_s`` + ``wait_s`` + ``average_s``: seconds, means over the threads that took part
+      (fewer than the run's where rounds are too short to share); the parts are measured only when recording, on a
+      sample of the rounds where rounds are short, else nan;
     - ``objective_w``, ``objective_w_bar``: F at the mean iterate and at the average, float64;
     - ``distance_w``, ``distance_w_bar``: |. - w*|, nan unless the problem's optimum is known;
     - ``consensus``: (1/P) sum |w_k - w|^2 just before the averaging;

@@ -334,6 +334,7 @@ cdef class Slices:
     of wall, compute, wait, average; consensus). A slice, the clock and the ledger advance in
     one call, so an interrupt finds them whole. For CSR rows W holds v, sum64 u, scale s and A, owed (ld)
     what scales.h says; clock[3] counts the floats that a sparse exchange would have sent.
+    core_s: seconds that the last slice's steps took, of all threads that were worth it; NaN if it was not timed.
     """
 
     cdef fl_slice c
@@ -349,6 +350,7 @@ cdef class Slices:
     cdef int64_t[::1] clock
     cdef double[::1] ledger
     cdef double[::1] scale
+    cdef readonly double core_s
 
     def __cinit__(self, Rows rows not None, *, str loss, double l2, int64_t batch_size,
                   W, sum, sum64, const double[::1] weights, int64_t[::1] clock, double[::1] ledger,
@@ -522,6 +524,7 @@ cdef class Slices:
             self.marked_upto = self.clock[0]
         self.ledger[0] += wall_s
         self.ledger[4] = self.c.consensus
+        self.core_s = NAN
         if self.c.timing:
             for i in range(self.c.n_threads):
                 compute_s += self.c.seconds[i].compute_s / self.c.n_threads
@@ -530,6 +533,8 @@ cdef class Slices:
             if compute_s + average_s > wall_s:
                 compute_s *= wall_s / (compute_s + average_s)
                 average_s = wall_s - compute_s
+            # A slice that is sooner done by fewer has fewer threads than the run.
+            self.core_s = self.c.n_threads * compute_s
             self.ledger[1] += compute_s
             self.ledger[2] += max(0.0, wall_s - compute_s - average_s)
             self.ledger[3] += average_s
@@ -708,14 +713,18 @@ cdef class Replicates:
             fl_leave(&self.c.gate)
 
     def work(self, double for_s):
-        """Work for so many seconds, a replicate at least; return whether there may be more to do."""
+        """Work, or wait for the helpers that do, for so many seconds; return whether there is more to do."""
         cdef int more
+        cdef double until_s
         with nogil:
-            more = fl_replicates_work(&self.c, &self.rooms[0], fl_now_s() + for_s)
+            until_s = fl_now_s() + for_s
+            more = fl_replicates_work(&self.c, &self.rooms[0], until_s)
+            if not more:
+                more = fl_replicates_wait(&self.c, until_s)
         return bool(more)
 
     def close(self):
-        """Begin no other replicate, and wait until no helper is inside."""
+        """Leave what is not done, and wait until no helper is inside."""
         with nogil:
             fl_replicates_abandon(&self.c)
             fl_close_and_wait(&self.c.gate)

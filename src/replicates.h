@@ -11,6 +11,10 @@ typedef struct fl_room {
     void *W, *sum;           /* n_workers rows each, ld apart, padding zero */
     double *sum64;           /* for doubles the same as sum */
     fl_scratch scratch;
+    /* The replicate in hand, which a call may leave and the next one go on with: */
+    int in_hand;
+    int64_t replicate, t, ends, round, which;
+    int64_t since;           /* steps since the clock was last looked at */
 } fl_room;
 
 typedef struct fl_replicates {
@@ -31,15 +35,18 @@ typedef struct fl_replicates {
     double *consensus;       /* (n_replicates, n_records): before the averaging, if there is one */
     fl_cpus cpus;
     char apart[FL_LINE];
-    atomic_int_fast64_t next;
+    atomic_int_fast64_t next, n_done;
+    atomic_int abandoned;
     fl_gate gate;
 } fl_replicates;
 
 void fl_replicates_open(fl_replicates *);
-/* Work until none is left to begin (returns 0) or until then (1): the owner and any helper, each in a room of
- * its own. */
+/* Work until none is left to begin (returns 0) or until then, if need be within a replicate (1): the owner and any
+ * helper, each in a room of its own. */
 int fl_replicates_work(fl_replicates *, fl_room *, double until_s);
-/* Nobody begins another one. */
+/* The owner, when none is left to begin: wait until all are done (returns 0) or until then (1). */
+int fl_replicates_wait(fl_replicates *, double until_s);
+/* Nobody begins another one or goes on with what is in hand. */
 void fl_replicates_abandon(fl_replicates *);
 
 #endif

@@ -219,6 +219,30 @@ def test_a_nan_in_an_iterate_reaches_its_own_results_and_no_other(loss, weighted
     assert np.isnan(problem.excess(clean, W[0])).all()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_mapped_row_that_is_not_finite_is_named_by_whatever_meets_it(tmp_path, value):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5000, 6))
+    X[3456, 2] = value
+    np.save(tmp_path / "X.npy", X)
+    mapped, y = np.load(tmp_path / "X.npy", mmap_mode="r"), np.where(X[:, 0] > 0, 1.0, -1.0)
+    for loss in ("squared", "logistic"):
+        for meet in (
+            lambda problem: problem.optimum(),
+            lambda problem: problem.gradient(np.zeros(6)),
+            lambda problem: problem.objective(np.ones((2, 6))) if np.isnan(value) else problem.gradient(np.ones(6)),
+            lambda problem: problem.hessian(np.zeros(6)),
+            lambda problem: problem.newton_step(np.zeros(6)),
+        ):
+            with pytest.raises(ValueError, match=f"X must be finite, got {value} at row 3456, column 2"):
+                meet(fl.Problem(mapped, y, loss=loss))
+
+
+def test_a_result_beyond_float64_is_no_fault_of_the_rows():
+    problem = fl.Problem(np.full((10, 1), 1e200), np.zeros(10))
+    assert problem.objective(np.array([1.0])) == np.inf
+
+
 def test_the_excess_of_an_iterate_over_itself_is_zero():
     problem = a_problem("logistic", np.float32, 100, 3)
     w = iterates_of(problem, 1)[0]

@@ -1,5 +1,6 @@
 """Replicates in one compiled call are the runs that local_sgd makes with those seeds."""
 
+import inspect
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastlsgd as fl
-from fastlsgd.experiments import replicates
+from fastlsgd.experiments import replicates, replication
 
 
 def dense(loss="squared", dtype=np.float64, **options):
@@ -36,11 +37,12 @@ def test_each_is_the_run_with_its_seed_bit_for_bit(name, schedule, average):
         options = {
             "n_workers": 5, "n_steps": 1100, "schedule": schedule, "step_size": fl.PolynomialDecay(0.05, 0.3),
             "average": average, "batch_size": batch_size, "weights": weights, "record": [3, 700, 1024, 1100],
+            "sampling": None if problem.X is None else "replacement",
         }  # fmt: skip
         many = replicates(problem, n_replicates=3, seed=5, n_threads=2, **options)
         assert many.t.tolist() == [3, 700, 1024, 1100]
         for r in range(3):
-            one = fl.local_sgd(problem, seed=5 + r, sampling=None if problem.X is None else "replacement", **options)
+            one = fl.local_sgd(problem, seed=5 + r, **options)
             assert many.n_rounds == one.state.n_rounds
             for i, record in enumerate(one.trace.records):
                 assert np.array_equal(many.w[r, i], record.w)
@@ -58,6 +60,20 @@ def test_threads_and_company_change_no_bit():
     assert np.array_equal(alone.w[30:], later.w)
 
 
+@pytest.mark.parametrize("schedule", [fl.FixedPeriod(1000), fl.OneShot()], ids=repr)
+def test_a_replicate_that_is_left_and_gone_on_with_has_the_same_bits(schedule, monkeypatch):
+    monkeypatch.setattr(replication, "A_CALL_S", 0.0)  # left at every look at the clock, which is about a millisecond
+    problem = fl.Problem(fl.GaussianStream(20))
+    options = {
+        "n_workers": 4, "n_steps": 20_000, "batch_size": 3, "step_size": fl.Constant(0.01), "schedule": schedule,
+        "record": [7001, 20_000],
+    }  # fmt: skip
+    many = replicates(problem, n_replicates=3, n_threads=2, **options)
+    for r in range(3):
+        one = fl.local_sgd(problem, seed=r, **options)
+        assert np.array_equal(many.w_bar[r], [record.w_bar for record in one.trace.records])
+
+
 INTERRUPTED = """
 import os, signal, threading, time
 import fastlsgd as fl
@@ -66,8 +82,8 @@ problem = fl.Problem(fl.GaussianStream(20))
 def interrupt():
     time.sleep(0.3); os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupt).start()
-try:  # half an hour of work
-    replicates(problem, n_replicates=100_000, n_workers=4, n_steps=100_000, step_size=fl.Constant(0.01), n_threads=2)
+try:  # half an hour of work, in many replicates or in two
+    replicates(problem, n_workers=4, step_size=fl.Constant(0.01), n_threads=2, {shape})
 except KeyboardInterrupt:
     print("heard")
 # The helper is free again, and the next call is whole.
@@ -75,8 +91,12 @@ print(replicates(problem, n_replicates=3, n_workers=4, n_steps=10, step_size=fl.
 """
 
 
-def test_ctrl_c_is_heard_between_replicates():
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+@pytest.mark.parametrize(
+    "shape", ["n_replicates=100_000, n_steps=100_000", "n_replicates=2, n_steps=1_000_000, batch_size=5_000"]
+)
+def test_ctrl_c_is_heard_between_replicates_and_within_one(shape):
+    program = INTERRUPTED.replace("{shape}", shape)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "heard\n(3, 1, 20)\n"
 
@@ -95,9 +115,14 @@ def test_one_that_diverges_leaves_the_others_alone():
 @pytest.mark.parametrize(
     ("problem", "options", "message"),
     [
-        (dense, {"sampling": "reshuffle"}, "deals rows anew"),
+        (
+            dense,
+            {"sampling": None},
+            "'reshuffle' deals rows anew for every seed; pass sampling='replacement' here and",
+        ),
+        (dense, {"sampling": "blocks"}, "deals rows anew"),
         (dense, {"n_replicates": 0}, "n_replicates must be an int >= 1"),
-        (dense, {"record": [0]}, "record must be"),
+        (PROBLEMS["gaussian"], {"record": [0]}, "record must be"),
         (dense, {"seed": 2**64 - 1}, "seeds must stay below"),
         (PROBLEMS["gaussian"], {"weights": "rows"}, "no rows to count"),
         (PROBLEMS["gaussian"], {"sampling": "replacement"}, "sampling must be"),
@@ -106,6 +131,24 @@ def test_one_that_diverges_leaves_the_others_alone():
 def test_what_does_not_fit_is_named(problem, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         replicates(problem(), **({"n_replicates": 2, "n_steps": 5, "step_size": fl.Constant(0.1)} | options))
+
+
+def test_arguments_that_are_left_out_are_those_of_local_sgd():
+    """But for record: what is compared with a run must not differ from it without a word."""
+    ours, theirs = (inspect.signature(function).parameters for function in (replicates, fl.local_sgd))
+    for name in ours.keys() - {"n_replicates", "n_steps", "step_size", "record"}:
+        assert ours[name].default == theirs[name].default, name
+
+
+def test_nan_in_a_memory_mapped_file_is_named_as_a_run_names_it(tmp_path):
+    X = np.random.default_rng(0).standard_normal((200, 5))
+    X[77, 3] = np.nan
+    np.save(tmp_path / "X.npy", X)
+    problem = fl.Problem(np.load(tmp_path / "X.npy", mmap_mode="r"), np.ones(200))
+    options = {"n_steps": 500, "step_size": fl.Constant(0.01), "sampling": "replacement"}
+    for run in (lambda: fl.local_sgd(problem, **options), lambda: replicates(problem, n_replicates=3, **options)):
+        with pytest.raises(ValueError, match="X must be finite, got nan at row 77, column 3"):
+            run()
 
 
 def test_csr_rows_are_refused():

@@ -11,6 +11,7 @@ import pytest
 from conftest import make_data
 
 import fastlsgd as fl
+from fastlsgd import _kernels
 
 
 @pytest.fixture
@@ -46,6 +47,27 @@ def test_the_seconds_add_up_and_are_measured_only_when_recording(problem):
     state = fl.local_sgd(problem, **options(record=0)).state
     assert state.ledger[0] > 0
     assert np.isnan(state.ledger[1:4]).all()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_step_s_seconds_are_those_of_the_threads_that_took_part(whole):
+    """Rounds of one step are done by one thread, though two are given: see threads_worth in team.c."""
+    problem = fl.Problem(fl.GaussianStream(20))
+    given = {"n_workers": 2, "n_steps": 3000, "schedule": fl.MiniBatch(), "step_size": fl.Constant(0.01)}
+    _kernels.use_whole_team(whole)
+    trace = fl.local_sgd(problem, **given, n_threads=2).trace
+    assert trace.n_threads == 2
+    took_part = 2 if whole else 1
+    assert trace.step_s * 2 * 3000 == pytest.approx(took_part * trace.compute_s[-1], rel=1e-9)
+
+
+def test_a_slice_that_is_gone_back_from_counts_no_seconds(problem):
+    with pytest.warns(RuntimeWarning, match="beyond"):
+        run = fl.Run(problem, **options(record=[10, 60], step_size=lambda t: np.where(t < 30, 0.05, 1e300)))
+    with pytest.raises(fl.Diverged):
+        run.advance()
+    assert run.t == 10
+    assert run._core_s == pytest.approx(run.trace.step_s * 4 * 10, rel=1e-12)
 
 
 def test_objectives_and_distances_are_evaluated_when_read(problem):

@@ -334,7 +334,11 @@ def test_a_matrix_that_is_changed_behind_our_back_is_noticed_and_never_followed(
     else:
         with pytest.raises(ValueError, match="no longer what they were"):
             solve(problem, layout=layout)
-        assert np.isnan(problem.objective(np.zeros(37)))
+    for evaluate in (problem.objective, problem.gradient, lambda w: problem.excess(w, w)):
+        with pytest.raises(ValueError, match="no longer what they were"):
+            evaluate(np.zeros(37))
+    with pytest.raises(ValueError, match="no longer what they were"):
+        problem.optimum()
 
 
 def test_what_a_user_writes_to_W_is_averaged_and_reading_changes_no_bit():

@@ -9,6 +9,11 @@ import numpy.typing as npt
 class Backend(Protocol):
     """What the solver asks of a backend, once its run has been laid out."""
 
+    @property
+    def core_s(self) -> float:
+        """Seconds that the steps of the last call took, of all threads that took part; NaN if it was not timed."""
+        ...
+
     def run(
         self,
         periods: npt.NDArray[np.int64],

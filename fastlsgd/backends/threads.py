@@ -69,6 +69,11 @@ class Threads:
             share=share,
         )
 
+    @property
+    def core_s(self) -> float:
+        """Seconds that the steps of the last call took, of all threads that took part."""
+        return self._slices.core_s
+
     def look_everywhere(self) -> None:
         """Have the next averaging of a CSR run look at every feature: others have written to W."""
         self._slices.look_everywhere()

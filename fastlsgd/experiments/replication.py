@@ -1,7 +1,7 @@
 """Replicates of one run in one compiled call: what Monte-Carlo checks of the theory are made of.
 
-Each replicate is, to the last bit, the run that ``local_sgd`` makes with that seed. A thread does whole replicates
-one after the other, so runs of a few hundred steps cost what their steps do.
+Each replicate is, to the last bit, the run that ``local_sgd`` makes with that seed and the same arguments. A thread
+does whole replicates one after the other, so runs of a few hundred steps cost what their steps do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .. import _kernels, arguments
 from ..averages import Average
 from ..cores import resolve_threads, threads_given
+from ..data import is_memory_mapped
 from ..problem import Problem
 from ..schedules import FixedPeriod, Schedule
 from ..stepsizes import StepSize
@@ -73,14 +74,15 @@ def replicates(
 ) -> Replicates:
     """Run n_replicates runs with seeds seed, seed + 1, ... and return their iterates at the recorded steps.
 
-    Parameters are those of ``local_sgd``; record=1 is the last step. The schedule is asked once for all of them.
-    Ctrl-C is heard between two replicates.
+    Parameters and defaults are those of ``local_sgd``, except that by default the last step alone is recorded. Of
+    arrays pass ``sampling="replacement"``: the default there, "reshuffle", deals rows anew for every seed, which is
+    refused here. The schedule is asked once for all of them. Ctrl-C is heard within a tenth of a second.
 
     Raises
     ------
     ValueError
-        Rows that are dealt anew for every seed (sampling "reshuffle" or "blocks"), CSR rows, or a schedule that looks
-        at the objective: run ``local_sgd`` once a seed.
+        Rows that are dealt anew for every seed, CSR rows, or a schedule that looks at the objective: run
+        ``local_sgd`` once a seed. NaN or infinity in a memory-mapped X, if a replicate met it.
 
     Examples
     --------
@@ -97,14 +99,14 @@ def replicates(
     seed = arguments.seed_of(seed)
     if seed + n_replicates > 2**64:
         raise ValueError(f"seeds must stay below 2^64, got seed={seed} and n_replicates={n_replicates}")
-    default = problem.samplings[0] if problem.samplings == ("stream",) else "replacement"
-    sampling = arguments.one_of("sampling", sampling or default, problem.samplings)
-    if sampling not in ("stream", "replacement"):
-        raise ValueError(
-            f"sampling={sampling!r} deals rows anew for every seed; run local_sgd once a seed, or pass 'replacement'"
-        )
     if problem.is_sparse:
         raise ValueError("replicates in one call are of dense rows; run local_sgd once a seed on CSR rows")
+    sampling = arguments.one_of("sampling", sampling or problem.samplings[0], problem.samplings)
+    if sampling not in ("stream", "replacement"):
+        raise ValueError(
+            f"sampling={sampling!r} deals rows anew for every seed; pass sampling='replacement' here and to what it "
+            "is compared with, or run local_sgd once a seed"
+        )
     step_size = arguments.resolve_step_size(step_size, problem, batch_size, n_steps)
     n_threads = min(resolve_threads(n_threads, n_replicates), n_replicates)
     with threads_given(n_threads):
@@ -145,4 +147,6 @@ def replicates(
             pass
     finally:
         work.close()
+    if is_memory_mapped(problem.X) and not np.isfinite(work.w).all():
+        problem.row_norms()  # no one has looked for NaN so far
     return Replicates(steps, work.w, work.w_bar, work.consensus, len(periods))
