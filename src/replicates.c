@@ -10,7 +10,7 @@
 
 static void *row_of(const fl_replicates *all, const fl_room *room, void *rows, int64_t k)
 {
-    return (char *)rows + (size_t)(k * all->step->ld) * fl_entry_bytes(&room->shards);
+    return fl_row_of(&room->shards, all->step, rows, k);
 }
 
 static void start(const fl_replicates *all, fl_room *room, int64_t replicate)

@@ -191,7 +191,7 @@ void fl_close_and_wait(fl_gate *gate)
 
 static void *row_of(const fl_slice *slice, void *buffer, int64_t k)
 {
-    return (char *)buffer + (size_t)(k * slice->step->ld) * fl_entry_bytes(slice->shards);
+    return fl_row_of(slice->shards, slice->step, buffer, k);
 }
 
 static void *buffer_of(const fl_slice *slice, int64_t segment)

@@ -120,6 +120,12 @@ static inline size_t fl_entry_bytes(const fl_shards *shards)
     return shards->dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double);
 }
 
+/* Row k of iterates, or of their sums. */
+static inline void *fl_row_of(const fl_shards *shards, const fl_step *step, void *rows, int64_t k)
+{
+    return (char *)rows + (size_t)(k * step->ld) * fl_entry_bytes(shards);
+}
+
 /* Workers that one thread advances in lockstep. */
 int64_t fl_lockstep_width(const fl_shards *, const fl_step *);
 /* Groups of workers that threads claim; at most 8 a thread. */
