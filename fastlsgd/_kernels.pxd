@@ -86,7 +86,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fl_isa:
         const char *name
         void (*make_block[2])(const fl_shards *, int64_t k, int64_t block) noexcept nogil
-        void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint16_t *changed) noexcept nogil
+        void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint32_t *changed) noexcept nogil
         void (*mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, int64_t n_params,
                      const double *weights, void *out, void *copies, int64_t n_copies) noexcept
 
@@ -172,7 +172,7 @@ cdef extern from "team.h" nogil:
 
     ctypedef struct fl_sparse:
         const fl_scale *scales
-        uint16_t *changed
+        uint32_t *changed
         bint everything
         double sum_of_weights
         double *owed

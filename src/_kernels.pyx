@@ -5,7 +5,7 @@
 # fills the C structures and releases the GIL. It includes no NumPy header: arrays
 # come as memoryviews or, where the dtype varies, as addresses.
 import os
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.math cimport fabs, INFINITY, NAN, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -397,8 +397,8 @@ cdef class Slices:
         self.marked_upto = -1
         changed = None
         if n_workers > 1:
-            changed = aligned(2 * n_workers * fl_marked_ld(self.step.ld))
-        self.sparse.changed = <uint16_t *> address(changed)
+            changed = aligned(4 * n_workers * fl_marked_ld(self.step.ld))
+        self.sparse.changed = <uint32_t *> address(changed)
         self.sparse.owed = <double *> address(owed)
         self.sparse.sum_of_weights = float(np.asarray(weights).sum())
         # Slopes of 8 bytes and rows of 4, whole lines a thread.
@@ -418,7 +418,7 @@ cdef class Slices:
         cdef const fl_shards *shards = &self.rows.c
         if self.sparse.changed == NULL or self.marked_upto == self.clock[0]:
             return
-        memset(self.sparse.changed, 0, 2 * shards.n_workers * ld)
+        memset(self.sparse.changed, 0, 4 * shards.n_workers * ld)
         for k in range(shards.n_workers):
             current_isa.mark_visits[shards.dtype][shards.wide](shards, k, first, n, self.sparse.changed + k * ld)
 

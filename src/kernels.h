@@ -109,7 +109,7 @@ typedef struct fl_scratch {
 #define FL_MARKED_BLOCK 512
 static inline int64_t fl_marked_ld(int64_t ld)   /* words between the masks of two workers */
 {
-    return (ld + FL_MARKED_BLOCK - 1) / FL_MARKED_BLOCK * (FL_MARKED_BLOCK / 16);
+    return (ld + FL_MARKED_BLOCK - 1) / FL_MARKED_BLOCK * (FL_MARKED_BLOCK / 32);
 }
 
 /* The averaging of a CSR run: see sparse_average.h. */
@@ -118,7 +118,7 @@ typedef struct fl_averaging {
     int64_t n_workers, ld;
     const double *weights;
     double sum_of_weights;
-    uint16_t *changed;       /* bit j & 15 of word j >> 4, marked_ld words a worker; cleared */
+    uint32_t *changed;       /* bit j & 31 of word j >> 5, marked_ld words a worker; cleared */
     int64_t marked_ld;
     int everything;          /* others may have written to W: look at every feature */
     double *owed;            /* takes what rounding took from the mean ... */
@@ -163,11 +163,11 @@ typedef struct fl_isa {
     /* The same for one worker of a CSR run, [dtype][wide]: v and u of scales.h, and the
      * worker's bits, or NULL. Returns 1 if X is not what it was when it was checked. */
     int (*sparse_steps[2][2])(const fl_shards *, const fl_step *, int64_t k, int64_t t0, int64_t n,
-                              const struct fl_scale *, void *v, double *u, uint16_t *changed, const fl_scratch *);
+                              const struct fl_scale *, void *v, double *u, uint32_t *changed, const fl_scratch *);
     /* Make a block of a stream's rows for worker k. */
     void (*make_block[2])(const fl_shards *, int64_t k, int64_t block);
     /* Set the bits of what visits first .. first + n - 1 of worker k have changed. */
-    void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint16_t *changed);
+    void (*mark_visits[2][2])(const fl_shards *, int64_t k, int64_t first, int64_t n, uint32_t *changed);
     /* Average features [first, last), whole blocks; adds to n_floats what workers that
      * send only changed coordinates would have sent. Returns the first worker with an
      * entry that is not finite, or -1. */

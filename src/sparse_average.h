@@ -129,7 +129,7 @@ static int64_t FN(take_bits)(const fl_averaging *averaging, int64_t block, uint1
     uint64_t all[WORDS / 4] = {0};
     int64_t n_up = 0, n_down = 0;
     for (int64_t k = 0; k < averaging->n_workers; k++) {
-        uint16_t *bits = averaging->changed + k * averaging->marked_ld + block / 16;
+        uint32_t *bits = averaging->changed + k * averaging->marked_ld + block / 32;
         uint64_t words[WORDS / 4];
         memcpy(words, bits, sizeof words);
         for (int i = 0; i < WORDS / 4; i++) {
@@ -140,7 +140,12 @@ static int64_t FN(take_bits)(const fl_averaging *averaging, int64_t block, uint1
     }
     for (int i = 0; i < WORDS / 4; i++)
         n_down += __builtin_popcountll(all[i]);
-    memcpy(any, all, sizeof all);
+    uint32_t halves[WORDS / 2];
+    memcpy(halves, all, sizeof all);
+    for (int i = 0; i < WORDS / 2; i++) {
+        any[2 * i] = (uint16_t)halves[i];
+        any[2 * i + 1] = (uint16_t)(halves[i] >> 16);
+    }
     return n_up + averaging->n_workers * n_down;
 }
 

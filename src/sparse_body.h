@@ -7,12 +7,15 @@
  * scales.h says what v and u are. A row sum runs in SPARSE_LANES lanes over the
  * stored entries in their order, folded in halves: the same bits on every set.
  *
- * X is the caller's memory and was checked when the problem was made, but may have
- * been changed since: each row's range and each index is compared with its bound
- * where it is used. Measured, it costs nothing: the gathers are what a step waits for. */
+ * X is the caller's memory and was checked when the problem was made, but may be
+ * changed at any time: a row's range is compared with its bounds where it is read, and
+ * its columns are copied, many at a time, compared with their bound on the way. Only the
+ * copy is used: a comparison at each use costs more (see docs/benchmarks.md, "Counts"). */
 
 #ifndef SPARSE_LANES
 #define SPARSE_LANES 8
+/* Columns copied at a time, whole lanes: longer rows are copied once for the margin and once more for the update. */
+#define SPARSE_COPIED 512
 /* Rows fetched ahead of the step that reads them. */
 #define SPARSE_AHEAD 4
 #endif
@@ -32,32 +35,71 @@ static inline __attribute__((always_inline)) FNI(entries) FNI(entries_of)(const 
     return (FNI(entries)){(const I *)shards->indices + from, (const T *)shards->X + from, fits ? to - from : -1};
 }
 
-/* <x, v>; *broken is set at a column beyond d. */
-static inline __attribute__((always_inline)) T FNI(sparse_dot)(FNI(entries) row, const T *v, U d, int *broken)
+typedef U FNI(columns) __attribute__((vector_size(SPARSE_LANES * sizeof(I)), aligned(sizeof(I)), may_alias));
+typedef T FNI(lanes) __attribute__((vector_size(SPARSE_LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+/* Copies n columns; returns whether all that stand there now are below d. */
+static inline __attribute__((always_inline)) int FNI(copy_columns)(const I *at, int64_t n, U d, U *to)
 {
-    T lanes[SPARSE_LANES] = {0};
-    int64_t i = 0;
-    for (; i + SPARSE_LANES <= row.n; i += SPARSE_LANES)
-#pragma GCC unroll 8
-        for (int e = 0; e < SPARSE_LANES; e++) {
-            const U j = (U)row.at[i + e];
-            if (j >= d) {
-                *broken = 1;
-                return 0;
-            }
-            lanes[e] += row.x[i + e] * v[j];
+    if (n < SPARSE_LANES) {
+        int beyond = 0;
+        for (int64_t i = 0; i < n; i++) {
+            const U j = (U)at[i];
+            beyond |= j >= d;
+            to[i] = j;
         }
+        return !beyond;
+    }
+    FNI(columns) beyond = {0};
+    for (int64_t i = 0;; i += SPARSE_LANES) {
+        /* The last ones overlap those before. */
+        const int64_t from = i + SPARSE_LANES < n ? i : n - SPARSE_LANES;
+        const FNI(columns) its = *(const FNI(columns) *)(at + from);
+        beyond |= (FNI(columns))(its >= d);
+        *(FNI(columns) *)(to + from) = its;
+        if (i + SPARSE_LANES >= n)
+            break;
+    }
+    uint64_t words[sizeof beyond / 8], any = 0;
+    memcpy(words, &beyond, sizeof beyond);
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < sizeof beyond / 8; i++)
+        any |= words[i];
+    return !any;
+}
+
+/* <x, v>; columns is left with those of the last SPARSE_COPIED entries or fewer. *broken is set at
+ * a column beyond d, or where the row has no range. */
+static inline __attribute__((always_inline)) T FNI(sparse_dot)(FNI(entries) row, const T *v, U d, U *columns,
+                                                               int *broken)
+{
+    FNI(lanes) sum = {0};
+    T lanes[SPARSE_LANES];
+    const T *x = row.x;
+    int64_t n = row.n, i = 0;
+    *broken |= n < 0;
+    for (;;) {
+        const int64_t some = n < SPARSE_COPIED ? n : SPARSE_COPIED;
+        if (!FNI(copy_columns)(row.at + (x - row.x), some, d, columns)) {
+            *broken = 1;
+            return 0;
+        }
+        for (i = 0; i + SPARSE_LANES <= some; i += SPARSE_LANES) {
+            const U *at = columns + i;
+            sum += *(const FNI(lanes) *)(x + i) * (FNI(lanes)){v[at[0]], v[at[1]], v[at[2]], v[at[3]],
+                                                              v[at[4]], v[at[5]], v[at[6]], v[at[7]]};
+        }
+        if (n <= SPARSE_COPIED)
+            break;
+        x += SPARSE_COPIED;
+        n -= SPARSE_COPIED;
+    }
+    memcpy(lanes, &sum, sizeof lanes);
     const int64_t full = i;
 #pragma GCC unroll 8
     for (int e = 0; e < SPARSE_LANES - 1; e++)
-        if (full + e < row.n) {
-            const U j = (U)row.at[full + e];
-            if (j >= d) {
-                *broken = 1;
-                return 0;
-            }
-            lanes[e] += row.x[full + e] * v[j];
-        }
+        if (full + e < n)
+            lanes[e] += x[full + e] * v[columns[full + e]];
 #pragma GCC unroll 8
     for (int half = SPARSE_LANES / 2; half >= 1; half /= 2)
 #pragma GCC unroll 8
@@ -67,34 +109,40 @@ static inline __attribute__((always_inline)) T FNI(sparse_dot)(FNI(entries) row,
 }
 
 /* v -= c x, u += mass times what v lost, and the bits of the columns. In the order of
- * the entries: a column may be stored twice. */
+ * the entries: a column may be stored twice. columns holds those of the whole row if it is `at_hand`. */
 static inline __attribute__((always_inline)) void FNI(sparse_update)(FNI(entries) row, T *v, double *u,
-                                                                     uint16_t *changed, U d, T c, double mass,
-                                                                     int averages, int marks, int *broken)
+                                                                     uint32_t *changed, U d, T c, double mass,
+                                                                     int averages, int marks, U *columns, int at_hand,
+                                                                     int *broken)
 {
-    for (int64_t i = 0; i < row.n; i++) {
-        const U j = (U)row.at[i];
-        if (j >= d) {
+    for (int64_t done = 0; done < row.n; done += SPARSE_COPIED) {
+        const int64_t left = row.n - done, some = left < SPARSE_COPIED ? left : SPARSE_COPIED;
+        const T *x = row.x + done;
+        if (!at_hand && !FNI(copy_columns)(row.at + done, some, d, columns)) {
             *broken = 1;
             return;
         }
-        const T old = v[j];
-        const T new = old - c * row.x[i];
-        v[j] = new;
-        if (averages)
-            u[j] += mass * ((double)old - (double)new);
-        if (marks)
-            changed[j >> 4] |= (uint16_t)(1u << (j & 15));
+        for (int64_t i = 0; i < some; i++) {
+            const U j = columns[i];
+            const T old = v[j];
+            const T new = old - c * x[i];
+            v[j] = new;
+            if (averages)
+                u[j] += mass * ((double)old - (double)new);
+            if (marks)
+                changed[j >> 5] |= (uint32_t)1 << (j & 31);
+        }
     }
 }
 
 static inline __attribute__((always_inline)) void FNI(prefetch_entries)(const fl_shards *shards, int64_t row)
 {
     const FNI(entries) its = FNI(entries_of)(shards, row);
-    for (int64_t i = 0; i < its.n; i += 64 / (int64_t)sizeof(I))
+    const int64_t a_line = 64 / (int64_t)(sizeof(I) > sizeof(T) ? sizeof(I) : sizeof(T));
+    for (int64_t i = 0; i < its.n; i += a_line) {
         __builtin_prefetch(its.at + i, 0, 3);
-    for (int64_t i = 0; i < its.n; i += 64 / (int64_t)sizeof(T))
         __builtin_prefetch(its.x + i, 0, 3);
+    }
     __builtin_prefetch((const T *)shards->y + row, 0, 3);
 }
 
@@ -107,39 +155,86 @@ static void FNI(fold)(T *v, double *u, int64_t d, double fold, double mass)
     }
 }
 
-/* All rows of a step have their margins at the same iterate, so their slopes are
- * kept until the last one's is known. */
-static inline __attribute__((always_inline)) int FNI(steps)(
-    const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n, const fl_scale *scales, T *v,
-    double *u, uint16_t *changed, const fl_scratch *scratch, int averages, int marks)
+/* Row r of those at hand: its entries, and its slope at v. The rows to come are fetched. */
+static inline __attribute__((always_inline)) T FNI(slope_at_hand)(
+    const fl_shards *shards, int loss, const uint32_t *ahead, int64_t r, int64_t known, T scale, T shift, const T *v,
+    U *columns, FNI(entries) *its, int *broken)
 {
+    const T *y = shards->y, *s = shards->s;
+    const int64_t row = ahead[r];
+    if (r + 2 * SPARSE_AHEAD < known)
+        __builtin_prefetch((const I *)shards->indptr + ahead[r + 2 * SPARSE_AHEAD], 0, 3);
+    if (r + SPARSE_AHEAD < known)
+        FNI(prefetch_entries)(shards, ahead[r + SPARSE_AHEAD]);
+    *its = FNI(entries_of)(shards, row);
+    const T z = scale * FNI(sparse_dot)(*its, v, (U)shards->n_features, columns, broken) + shift;
+    const T slope = FN(dloss)(loss, z, y[row]);
+    return s ? s[row] * slope : slope;
+}
+
+/* Steps of one row each: its columns are copied once, its slope stays in a register. */
+static inline __attribute__((always_inline)) int FNI(steps_of_a_row)(
+    const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n, const fl_scale *scales, T *v,
+    double *u, uint32_t *changed, int averages, int marks)
+{
+    U columns[SPARSE_COPIED];
+    const int64_t d = shards->n_features;
+    const int intercept = shards->intercept, loss = step->loss;
+    for (int64_t done = 0; done < n;) {
+        int64_t at_hand, known;
+        const uint32_t *ahead = fl_rows_ahead(shards, k, t0 + done, &at_hand, &known);
+        const int64_t some = at_hand < n - done ? at_hand : n - done;
+        for (int64_t r = 0; r < some; r++) {
+            const fl_scale *at = scales + done + r;
+            FNI(entries) its;
+            int broken = 0;
+            const T slope = FNI(slope_at_hand)(shards, loss, ahead, r, known, (T)at->before, intercept ? v[d] : (T)0,
+                                               v, columns, &its, &broken);
+            double mass = at->mass;
+            if (at->fold != 1.0) {
+                FNI(fold)(v, u, d, at->fold, mass);
+                mass = 0.0;
+            }
+            if (broken)
+                return 1;
+            FNI(sparse_update)(its, v, u, changed, (U)d, (T)at->each * slope, mass, averages, marks, columns,
+                               its.n <= SPARSE_COPIED, &broken);
+            if (intercept) {
+                v[d] -= (T)at->plain * slope;
+                u[d] += at->weight * (double)v[d];
+            }
+            if (broken)
+                return 1;
+        }
+        done += some;
+    }
+    return 0;
+}
+
+/* Steps of many rows. All have their margins at the same iterate, so their slopes are
+ * kept until the last one's is known. */
+static inline __attribute__((always_inline)) int FNI(steps_of_a_batch)(
+    const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n, const fl_scale *scales, T *v,
+    double *u, uint32_t *changed, const fl_scratch *scratch, int averages, int marks)
+{
+    U columns[SPARSE_COPIED];
     const int64_t d = shards->n_features, b = step->batch_size;
     const int intercept = shards->intercept;
-    const T *y = shards->y, *s = shards->s;
     T *slopes = scratch->slopes;
     uint32_t *rows = scratch->rows;
-    int broken = 0;
-    if (marks && intercept)
-        changed[d >> 4] |= (uint16_t)(1u << (d & 15));
     for (int64_t i = 0; i < n; i++) {
         const fl_scale *at = scales + i;
         const T scale = (T)at->before, shift = intercept ? v[d] : (T)0;
+        int broken = 0;
         for (int64_t done = 0; done < b;) {
             int64_t at_hand, known;
             const uint32_t *ahead = fl_rows_ahead(shards, k, (t0 + i) * b + done, &at_hand, &known);
             const int64_t some = at_hand < b - done ? at_hand : b - done;
             for (int64_t r = 0; r < some; r++) {
-                const int64_t row = ahead[r];
-                if (r + 2 * SPARSE_AHEAD < known)
-                    __builtin_prefetch((const I *)shards->indptr + ahead[r + 2 * SPARSE_AHEAD], 0, 3);
-                if (r + SPARSE_AHEAD < known)
-                    FNI(prefetch_entries)(shards, ahead[r + SPARSE_AHEAD]);
-                const FNI(entries) its = FNI(entries_of)(shards, row);
-                broken |= its.n < 0;
-                const T z = scale * FNI(sparse_dot)(its, v, (U)d, &broken) + shift;
-                const T slope = FN(dloss)(step->loss, z, y[row]);
-                slopes[done + r] = s ? s[row] * slope : slope;
-                rows[done + r] = (uint32_t)row;
+                FNI(entries) its;
+                slopes[done + r] = FNI(slope_at_hand)(shards, step->loss, ahead, r, known, scale, shift, v, columns,
+                                                      &its, &broken);
+                rows[done + r] = ahead[r];
             }
             done += some;
         }
@@ -152,7 +247,7 @@ static inline __attribute__((always_inline)) int FNI(steps)(
         T lost = 0;
         for (int64_t r = 0; r < b; r++) {
             FNI(sparse_update)(FNI(entries_of)(shards, rows[r]), v, u, changed, (U)d, each * slopes[r], mass,
-                               averages, marks, &broken);
+                               averages, marks, columns, 0, &broken);
             lost += plain * slopes[r];
         }
         if (intercept) {
@@ -165,8 +260,20 @@ static inline __attribute__((always_inline)) int FNI(steps)(
     return 0;
 }
 
+static inline __attribute__((always_inline)) int FNI(steps)(
+    const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n, const fl_scale *scales, T *v,
+    double *u, uint32_t *changed, const fl_scratch *scratch, int averages, int marks)
+{
+    const int64_t d = shards->n_features;
+    if (marks && shards->intercept)
+        changed[d >> 5] |= (uint32_t)1 << (d & 31);
+    if (step->batch_size == 1)
+        return FNI(steps_of_a_row)(shards, step, k, t0, n, scales, v, u, changed, averages, marks);
+    return FNI(steps_of_a_batch)(shards, step, k, t0, n, scales, v, u, changed, scratch, averages, marks);
+}
+
 static int FNI(sparse_steps)(const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n,
-                             const fl_scale *scales, void *v, double *u, uint16_t *changed, const fl_scratch *scratch)
+                             const fl_scale *scales, void *v, double *u, uint32_t *changed, const fl_scratch *scratch)
 {
     const int averages = step->average != FL_AVERAGE_NONE;
     if (averages && changed)
@@ -179,11 +286,11 @@ static int FNI(sparse_steps)(const fl_shards *shards, const fl_step *step, int64
 }
 
 /* The bits of the columns that worker k's visits first .. first + n - 1 change. */
-static void FNI(mark_visits)(const fl_shards *shards, int64_t k, int64_t first, int64_t n, uint16_t *changed)
+static void FNI(mark_visits)(const fl_shards *shards, int64_t k, int64_t first, int64_t n, uint32_t *changed)
 {
     const U d = (U)shards->n_features;
     if (n > 0 && shards->intercept)
-        changed[d >> 4] |= (uint16_t)(1u << (d & 15));
+        changed[d >> 5] |= (uint32_t)1 << (d & 31);
     while (n > 0) {
         int64_t at_hand, known;
         const uint32_t *ahead = fl_rows_ahead(shards, k, first, &at_hand, &known);
@@ -193,7 +300,7 @@ static void FNI(mark_visits)(const fl_shards *shards, int64_t k, int64_t first, 
             for (int64_t i = 0; i < its.n; i++) {
                 const U j = (U)its.at[i];
                 if (j < d)
-                    changed[j >> 4] |= (uint16_t)(1u << (j & 15));
+                    changed[j >> 5] |= (uint32_t)1 << (j & 31);
             }
         }
         first += some;

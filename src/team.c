@@ -384,7 +384,7 @@ static void sparse_chunk_of_steps(const at_work *me, int64_t k, int64_t from, in
     const fl_slice *slice = me->slice;
     const fl_shards *shards = slice->shards;
     const int64_t ld = slice->step->ld;
-    uint16_t *changed = slice->sparse->changed;
+    uint32_t *changed = slice->sparse->changed;
     if (slice->isa->sparse_steps[shards->dtype][shards->wide](
             shards, slice->step, k, slice->t0 + from, to - from, slice->sparse->scales + from,
             row_of(slice, slice->W, k), slice->sum64 + k * ld, changed ? changed + k * fl_marked_ld(ld) : NULL,

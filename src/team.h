@@ -66,7 +66,7 @@ typedef struct fl_group {
 /* What a slice of a CSR run has besides. */
 typedef struct fl_sparse {
     const fl_scale *scales;         /* n + 1, of the steps: see scales.h */
-    uint16_t *changed;              /* masks, fl_marked_ld words a worker; NULL for one worker */
+    uint32_t *changed;              /* masks, fl_marked_ld words a worker; NULL for one worker */
     int everything;                 /* averagings look at every feature */
     double sum_of_weights;
     double *owed;                   /* ld: what rounding took from means, as w_bar misses it: see scales.h */

@@ -87,6 +87,38 @@ def test_every_run_is_the_exact_twin_bit_for_bit(loss, dtype, n_workers, form):
         assert result.trace.n_sparse_floats.tolist() == [twin.n_sparse_floats]
 
 
+# Kernels copy 8 columns at a time, 512 to a row before they copy it in parts.
+LENGTHS = [1, 7, 8, 9, 16, 511, 512, 513, 519, 520, 521, 1024, 1027]
+
+
+def make_long_rows(dtype, index, d=300):
+    rng = np.random.default_rng(3)
+    rows = [(rng.integers(0, d, n), rng.standard_normal(n).astype(dtype) / 16) for n in LENGTHS]
+    parts = (np.concatenate([values for _, values in rows]), np.concatenate([columns for columns, _ in rows]))
+    indptr = np.concatenate([[0], np.cumsum(LENGTHS)]).astype(index)
+    X = sparse.csr_array((parts[0], parts[1].astype(index), indptr), shape=(len(rows), d))
+    return X, rows, np.where(rng.standard_normal(len(rows)) > 0, 1, -1).astype(dtype)
+
+
+@pytest.mark.parametrize("isa", _kernels.isas())
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize(("dtype", "index"), list(itertools.product(DTYPES, INDICES)))
+def test_rows_of_any_length_are_the_exact_twin_bit_for_bit(dtype, index, batch_size, isa):
+    X, rows, y = make_long_rows(dtype, index)
+    twin = exact.SparseTwin(rows, 300, y, loss="logistic", l2=0.01, n_workers=2, batch_size=batch_size)
+    twin.run(etas(13), periods(13))
+    problem = fl.Problem(X, y, loss="logistic", l2=0.01)
+    used = _kernels.isa()
+    _kernels.use_isa(isa)
+    try:
+        result = solve(problem, n_workers=2, n_steps=13, batch_size=batch_size, record=[13])
+    finally:
+        _kernels.use_isa(used)
+    assert bits(result.state.W) == bits(twin.W)
+    assert bits(result.w_bar) == bits(twin.w_bar)
+    assert result.trace.n_sparse_floats.tolist() == [twin.n_sparse_floats]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("l2", "c"), [(0.0, 0.05), (0.3, 0.5), (20.0, 0.05), (20.0, 0.1), (1.0, 1.0), (50.0, 0.03)])
 def test_large_steps_fold_the_scale_and_stay_exact(l2, c, dtype):
@@ -339,6 +371,23 @@ def test_a_matrix_that_is_changed_behind_our_back_is_noticed_and_never_followed(
             evaluate(np.zeros(37))
     with pytest.raises(ValueError, match="no longer what they were"):
         problem.optimum()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("index", INDICES)
+def test_a_column_out_of_bounds_is_noticed_wherever_in_a_row_it_stands(index, batch_size):
+    X, _, y = make_long_rows(np.float32, index)
+    problem = fl.Problem(X, y, loss="logistic")
+    ends = np.concatenate([[0], np.cumsum(LENGTHS)])
+    within = {0, 1, 6, 7, 8, 9, 503, 504, 511, 512, 513, 519, 520, 1023, 1024, 1026}
+    for start, n in zip(ends, LENGTHS, strict=False):
+        for at in start + np.array(sorted(i for i in within | {n - 2, n - 1} if 0 <= i < n)):
+            run = fl.Run(problem, n_workers=1, n_steps=13, batch_size=batch_size, layout="view", record=0)
+            kept, X.indices[at] = X.indices[at], 300
+            with pytest.raises(ValueError, match="no longer what they were"):
+                run.advance()
+            X.indices[at] = kept
+    fl.Run(problem, n_workers=1, n_steps=13, batch_size=batch_size, layout="view", record=0).advance()
 
 
 def test_what_a_user_writes_to_W_is_averaged_and_reading_changes_no_bit():
