@@ -465,7 +465,12 @@ def test_short_rounds_ask_for_no_helper_and_have_the_same_bits(problem, monkeypa
         both = solved(n_workers=2, n_threads=2, schedule=schedule, record=0)
         assert set(asked) == {1}
         _kernels.use_whole_team(False)
-        fewer = solved(n_workers=2, n_threads=2, schedule=schedule, record=5)
+        # Slices are as long as they were fast: on a loaded machine one may be over before a helper could come.
+        for _ in range(20):
+            fewer = solved(n_workers=2, n_threads=2, schedule=schedule, record=5)
+            assert max(asked) <= n_helpers
+            if max(asked) == n_helpers:
+                break
         _kernels.use_whole_team(True)
         assert max(asked) == n_helpers
         assert digest(fewer) == digest(both)
