@@ -33,6 +33,7 @@ from .closure import PHASES, Settled, settle
 from .dealt import Dealt
 from .exact import averaged_variance, averaged_variance_of
 from .expansion import Expansion
+from .moments import moments_of
 from .periods import interpolation
 from .reshuffling import reshuffled_variance
 from .rounds import round_lengths
@@ -42,8 +43,6 @@ from .streamed import exact_prediction
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
-# Step sizes and periods that change along a run are looked at at so many moments.
-MOMENTS = 12
 # Shards may differ so much: the spread their own optima give the workers, as a part of the one that noise gives them.
 MOST_DIFFERENCE = 0.15
 # Rows of a shard for each parameter: with fewer its own Hessian is another one.
@@ -267,17 +266,14 @@ class _Run:
         self.n_steps, self.last_length = len(etas), int(lengths[-1])
         self.is_constant = bool((etas == etas[0]).all())
         self.is_steady = self.is_constant and bool((lengths[:-1] == lengths[0]).all()) and lengths[-1] <= lengths[0]
-        self.moments = np.array([1])
-        if not self.is_steady:
-            self.moments = np.unique(np.rint(np.geomspace(1, self.n_steps, MOMENTS)).astype(np.int64))
-        rounds = lengths.copy()
-        if len(rounds) > 1:  # the last one is cut at n_steps, which would count for all since the moment before
-            rounds[-1] = max(rounds[-2:])
-        self.periods = rounds[np.searchsorted(np.cumsum(lengths), self.moments)].astype(np.float64)
-        self.settled: list[Settled] = [
-            settle(around, float(etas[t - 1]), period, w2, batch_size, epoch_rows and epoch_rows / batch_size)
-            for t, period in zip(self.moments, self.periods, strict=True)
-        ]
+        self.moments, sizes, self.periods = moments_of(etas, lengths)
+        # Many moments may be alike: where a schedule jumps, steps are mostly constant.
+        known: dict[tuple[float, float], Settled] = {}
+        for eta, period in zip(sizes.tolist(), self.periods.tolist(), strict=True):
+            if (eta, period) not in known:
+                steps = epoch_rows and epoch_rows / batch_size
+                known[eta, period] = settle(around, eta, period, w2, batch_size, steps)
+        self.settled = [known[at] for at in zip(sizes.tolist(), self.periods.tolist(), strict=True)]
         self.row_spreads = _alike([settled.row_spread for settled in self.settled])
         last = self.settled[-1]
         self.eigenvalues, self.directions = last.eigenvalues, last.directions
