@@ -13,6 +13,9 @@ Steps = npt.NDArray[np.int64]
 MOMENTS, MOST = 12, 40
 # So far, on the mean over the steps, may a power of t be from what it stands for: as a part of it.
 OFF = 0.02
+# Changes from one step to the next by more than this (of the logarithm; and more than those of steps t^-3) are jumps.
+# Both of their sides are moments unless there are more than so many.
+JUMP, JUMPS = 0.5, 8
 # What is up and down all along is looked at in so many stretches of equal length, by its means over them.
 STRETCHES = 16
 
@@ -33,7 +36,7 @@ def moments_of(etas: Vector, lengths: Steps) -> tuple[Steps, Vector, Vector]:
     --------
     >>> etas = np.where(np.arange(1000) < 600, 0.5, 0.05)
     >>> t, eta, period = moments_of(etas, np.full(100, 10))
-    >>> bool(((eta == 0.5) == (t <= 600)).all()), 600 in t, 601 in t
+    >>> bool(((eta == 0.5) == (t <= 600)).all()), bool(600 in t), bool(601 in t)
     (True, True, True)
     """
     n = len(etas)
@@ -45,6 +48,9 @@ def moments_of(etas: Vector, lengths: Steps) -> tuple[Steps, Vector, Vector]:
         return np.array([1]), etas[:1], of_step[:1]
     chosen = np.unique(np.rint(np.geomspace(1, n, MOMENTS)).astype(np.int64))
     log_t, seen = np.log(np.arange(1, n + 1)), np.log([etas, of_step])
+    jumps = 1 + np.flatnonzero((np.abs(np.diff(seen)) > np.maximum(JUMP, 3.0 * np.diff(log_t))).any(axis=0))
+    if len(jumps) <= JUMPS:
+        chosen = np.unique(np.concatenate([chosen, jumps, jumps + 1]))
     while len(chosen) < MOST:
         off = sum(np.abs(np.interp(log_t, log_t[chosen - 1], known[chosen - 1]) - known) for known in seen)
         if off.mean() <= OFF:

@@ -161,7 +161,7 @@ def predict(
             parts = _of_shards(around, start, lengths, etas, shares, batch_size)
         else:
             epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
-            parts = _of_one_path(_Run(around, etas, lengths, w2, batch_size, epoch_rows), start)
+            parts = _of_one_path(_Run(around, etas, lengths, n_workers, w2, batch_size, epoch_rows), start)
     excess = parts.bias + parts.variance
     if target == "population":
         excess += float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * around.problem.n_samples)
@@ -258,12 +258,13 @@ class _Run:
         around: Expansion,
         etas: Vector,
         lengths: npt.NDArray[np.int64],
+        n_workers: int,
         w2: float,
         batch_size: int,
         epoch_rows: int | None,
     ) -> None:
         self.around, self.etas, self.w2, self.batch_size, self.epoch_rows = around, etas, w2, batch_size, epoch_rows
-        self.n_steps, self.last_length = len(etas), int(lengths[-1])
+        self.n_workers, self.n_steps, self.last_length = n_workers, len(etas), int(lengths[-1])
         self.is_constant = bool((etas == etas[0]).all())
         self.is_steady = self.is_constant and bool((lengths[:-1] == lengths[0]).all()) and lengths[-1] <= lengths[0]
         self.moments, sizes, self.periods = moments_of(etas, lengths)
@@ -340,7 +341,7 @@ class _Run:
         eta, noise = float(self.etas[-1]), self.settled[-1].noise_along
         rho = 1.0 - eta * self.eigenvalues
         spread = eta**2 * noise * (1.0 - rho ** (2 * self.last_length)) / (1.0 - rho**2)
-        return (1.0 - self.w2) * float(spread.sum())
+        return (1.0 + self.w2 - 2.0 / self.n_workers) * float(spread.sum())
 
     def doubt(self, path: Vector) -> float:
         """Half of what the bias would change if only terms of second order in the spread were kept."""
