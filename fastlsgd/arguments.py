@@ -153,15 +153,23 @@ def resolve_step_size(step_size: Any, problem: Problem, batch_size: int, n_steps
     return step_size
 
 
-def bound_schedule(schedule: Any, problem: Problem, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
-    """Return the schedule; one that needs constants of the problem is bound to it."""
+def bound_schedule(
+    schedule: Any, problem: Problem, step_size: StepSize, n_workers: int, n_steps: int, **run: Any
+) -> Schedule:
+    """Return the schedule; one that needs constants of the problem is bound to it.
+
+    One whose class says ``needs_run = True`` is told by name how the run is made as well: its batch_size, sampling,
+    partition, weights (an array), average (its name) and w0.
+    """
     if isinstance(schedule, type) or not callable(getattr(schedule, "next_periods", None)):
         raise TypeError(
             f"schedule must have a method next_periods, got {schedule!r}; "
             "try MiniBatch(), FixedPeriod(16) or OneShot()"
         )
     bind = getattr(schedule, "bind", None)
-    return bind(problem, step_size, n_workers, n_steps) if bind else schedule
+    if bind is None:
+        return schedule
+    return bind(problem, step_size, n_workers, n_steps, **(run if getattr(schedule, "needs_run", False) else {}))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -149,7 +149,10 @@ def predict(
     start = around.directions.T @ (arguments.start_at(w0, around.problem).astype(np.float64) - around.w_star)
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
     if hasattr(schedule, "bind"):
-        schedule = schedule.bind(around.problem, step_size, n_workers, n_steps)
+        schedule = arguments.bound_schedule(
+            schedule, around.problem, step_size, n_workers, n_steps, sampling=sampling, partition=partition,
+            batch_size=batch_size, weights=shares, w0=w0,
+        )  # fmt: skip
     lengths, w2 = round_lengths(schedule, n_workers, etas), float(shares @ shares)
     if partition == "contiguous" and sampling == "reshuffle":
         raise ValueError(
@@ -244,10 +247,13 @@ def _predict_stream(
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
     shares = arguments.averaging_weights(weights, n_workers, 0)
     start = arguments.start_at(w0, problem).astype(np.float64)
+    batch_size = arguments.whole("batch_size", batch_size)
+    if hasattr(schedule, "bind"):
+        schedule = arguments.bound_schedule(
+            schedule, problem, step_size, n_workers, n_steps, batch_size=batch_size, weights=shares, w0=start
+        )
     lengths = round_lengths(schedule, n_workers, etas)
-    return Prediction(
-        **exact_prediction(problem, etas, lengths, shares, arguments.whole("batch_size", batch_size), start)
-    )
+    return Prediction(**exact_prediction(problem, etas, lengths, shares, batch_size, start))
 
 
 class _Run:
