@@ -102,3 +102,25 @@ def test_the_predicted_consensus_counts_unequal_weights(around):
     predicted = theory.predict(around, 16, STEADY, 4, 1600, weights=weights).consensus
     _, (mean, error) = measured(around, 16, STEADY, 4, 1600, weights=weights)
     assert abs(predicted - mean) < 0.05 * mean + 3 * error
+
+
+@pytest.mark.parametrize(
+    ("weights", "batch_size", "step"),
+    [([0.7, 0.1, 0.1, 0.1], 1, STEADY), ([0.7, 0.1, 0.1, 0.1], 4, STEADY), ([0.4, 0.4, 0.1, 0.1], 1, DECAYING)],
+)
+def test_reshuffled_shards_weighted_otherwise_than_by_rows_go_elsewhere(around, weights, batch_size, step):
+    """The weighted shards' minimum is not that of all rows: more than half of the excess."""
+    options = {"weights": weights, "batch_size": batch_size, "n_workers": 4, "n_steps": 3000, "record": 0}
+    w_bars = [
+        fl.local_sgd(around.problem, schedule=fl.FixedPeriod(16), step_size=step, seed=seed, **options).w_bar
+        for seed in range(300)
+    ]
+    values = around.problem.excess(np.array(w_bars))
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    predicted, equal = (
+        theory.predict(
+            around, 16, step, 4, 3000, sampling="reshuffle", weights=given, batch_size=batch_size
+        ).excess for given in (weights, None)
+    )  # fmt: skip
+    assert abs(predicted - values.mean()) < 0.06 * values.mean() + 3 * error
+    assert predicted > 1.5 * equal

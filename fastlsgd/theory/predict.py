@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from .. import arguments
 from ..cores import one_blas_thread
+from ..data import shard_sizes
 from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
@@ -109,7 +110,9 @@ def predict(
         Where the workers start; None is zeros.
     sampling : "replacement" or "reshuffle"
         With replacement rows are drawn from the whole data set. Reshuffled, every worker visits its shard, dealt at
-        random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``).
+        random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``); shards
+        weighted otherwise than by their rows have another minimum, which is a part of ``variance``. The default is
+        not that of ``local_sgd``, which reshuffles unless told otherwise.
     partition : "iid" or "contiguous"
         Contiguous: with replacement, worker k draws from its own shard, the k-th block of rows as they lie, however
         much the shards differ; at most 200 parameters. The excess is that over the minimum for all rows.
@@ -153,7 +156,7 @@ def predict(
             schedule, around.problem, step_size, n_workers, n_steps, sampling=sampling, partition=partition,
             batch_size=batch_size, weights=shares, w0=w0,
         )  # fmt: skip
-    lengths, w2 = round_lengths(schedule, n_workers, etas), float(shares @ shares)
+    lengths = round_lengths(schedule, n_workers, etas)
     if partition == "contiguous" and sampling == "reshuffle":
         raise ValueError(
             'reshuffled runs on contiguous shards cannot be predicted; predict sampling="replacement", which is '
@@ -164,7 +167,7 @@ def predict(
             parts = _of_shards(around, start, lengths, etas, shares, batch_size)
         else:
             epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
-            parts = _of_one_path(_Run(around, etas, lengths, n_workers, w2, batch_size, epoch_rows), start)
+            parts = _of_one_path(_Run(around, etas, lengths, shares, batch_size, epoch_rows), start)
     excess = parts.bias + parts.variance
     if target == "population":
         excess += float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * around.problem.n_samples)
@@ -264,13 +267,13 @@ class _Run:
         around: Expansion,
         etas: Vector,
         lengths: npt.NDArray[np.int64],
-        n_workers: int,
-        w2: float,
+        shares: Vector,
         batch_size: int,
         epoch_rows: int | None,
     ) -> None:
-        self.around, self.etas, self.w2, self.batch_size, self.epoch_rows = around, etas, w2, batch_size, epoch_rows
-        self.n_workers, self.n_steps, self.last_length = n_workers, len(etas), int(lengths[-1])
+        self.around, self.etas, self.shares, self.batch_size = around, etas, shares, batch_size
+        self.epoch_rows, self.w2 = epoch_rows, float(shares @ shares)
+        self.n_workers, self.n_steps, self.last_length = len(shares), len(etas), int(lengths[-1])
         self.is_constant = bool((etas == etas[0]).all())
         self.is_steady = self.is_constant and bool((lengths[:-1] == lengths[0]).all()) and lengths[-1] <= lengths[0]
         self.moments, sizes, self.periods = moments_of(etas, lengths)
@@ -279,7 +282,7 @@ class _Run:
         for eta, period in zip(sizes.tolist(), self.periods.tolist(), strict=True):
             if (eta, period) not in known:
                 steps = epoch_rows and epoch_rows / batch_size
-                known[eta, period] = settle(around, eta, period, w2, batch_size, steps)
+                known[eta, period] = settle(around, eta, period, self.w2, batch_size, steps)
         self.settled = [known[at] for at in zip(sizes.tolist(), self.periods.tolist(), strict=True)]
         self.row_spreads = _alike([settled.row_spread for settled in self.settled])
         last = self.settled[-1]
@@ -315,7 +318,23 @@ class _Run:
         around = self.around
         own = np.einsum("ij,ij->j", self.directions, around.covariance @ self.directions) / self.batch_size
         cancels = self.w2 * reshuffled_variance(self.eigenvalues, own, self.etas, epoch_rows, self.batch_size)
-        return cancels + self.variance(np.maximum(self.noise - own, 0.0))
+        shards = self.shards_variance(own * self.batch_size)
+        return cancels + self.variance(np.maximum(self.noise - own, 0.0)) + shards
+
+    def shards_variance(self, noise: Vector) -> Vector:
+        """The variance of where the mean of the workers goes: shards weighted otherwise than by their rows.
+
+        The mean gradient of random shards of n_k rows out of n has, at the optimum of all, the covariance
+        S (sum w_k^2 / n_k - 1 / n) n / (n - 1), and takes the mean path by H^-1 of it: all the way but for what is
+        left of the start. (Derived for this package; of first order in the shards' difference.)
+        """
+        n = self.around.problem.n_samples
+        sizes = shard_sizes(n, self.n_workers)
+        differ = (float((self.shares**2 / sizes).sum()) - 1.0 / n) * n / max(1, n - 1)
+        if differ <= 1e-9 * self.w2 / sizes[0]:
+            return np.zeros_like(noise)
+        left = np.array([np.cumprod(1.0 - self.etas * value).mean() for value in self.eigenvalues])
+        return differ * noise * ((1.0 - left) / self.eigenvalues) ** 2
 
     def check_shards(self, epoch_rows: int) -> None:
         """Raise ValueError if shards are too small, or draw workers to their own optima more than noise spreads them.
