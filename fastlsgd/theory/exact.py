@@ -137,9 +137,7 @@ def exact_moments(
     ends[np.cumsum(round_lengths(periods, n_workers, eta)) - 1] = 1
     points = np.array([len(eta)]) if record is None else arguments.record_steps(record, len(eta))
 
-    mean = np.broadcast_to(np.asarray(delta0, dtype=np.float64), (d,)) ** 2
-    if not np.isfinite(mean).all():
-        raise ValueError("delta0 must be finite")
+    mean = _start(delta0, d) ** 2
     worker, cross, square = mean.copy(), np.zeros(d), np.zeros(d)
     rows = []
     t = 0
@@ -190,7 +188,7 @@ def constant_step_moments(
         raise ValueError("constant_step_moments needs eta lambda < 2 in every coordinate, and one that is not 0")
     shares = arguments.averaging_weights(weights, n_workers, 0)
     noise, _, _ = _noise(eigenvalues, "additive", noise_cov, None, batch_size, 3.0)
-    start = np.broadcast_to(np.asarray(delta0, dtype=np.float64), eigenvalues.shape)
+    start = _start(delta0, len(eigenvalues))
     w2, rho = float(shares @ shares), 1.0 - eta * eigenvalues
     power, u, _, squares, even = _geometric_sums(rho, n)
     forgotten, fed = (power * start) ** 2, eta**2 * noise
@@ -291,9 +289,10 @@ def stability_limit(spectrum: npt.ArrayLike, *, batch_size: int = 1, kurtosis: f
     from scipy.optimize import brentq
 
     eigenvalues = _spectrum(spectrum)
+    _check_kurtosis(kurtosis)
+    batch_size = arguments.whole("batch_size", batch_size)
     if not eigenvalues.any():
         return float("inf")
-    batch_size = arguments.whole("batch_size", batch_size)
     own = eigenvalues.max() * (1.0 + (kurtosis - 2.0) / batch_size)
     highest = min(2.0 / own if own > 0 else np.inf, 4.0 * batch_size / eigenvalues.sum(), 2.0 / eigenvalues.max())
 
@@ -317,6 +316,16 @@ def _spectrum(spectrum: npt.ArrayLike) -> Vector:
     return eigenvalues
 
 
+def _start(delta0: npt.ArrayLike, d: int) -> Vector:
+    """Return delta0 for all coordinates, checked."""
+    start = np.asarray(delta0, dtype=np.float64)
+    if start.shape not in ((), (d,)):
+        raise ValueError(f"delta0 must be a number or have shape ({d},), one a coordinate, got {start.shape}")
+    if not np.isfinite(start).all():
+        raise ValueError("delta0 must be finite")
+    return np.broadcast_to(start, (d,))
+
+
 def _noise(
     eigenvalues: Vector,
     noise: Noise,
@@ -335,10 +344,14 @@ def _noise(
         raise ValueError('noise="gaussian" takes target_variance and no noise_cov')
     if not 0 <= target_variance < np.inf:
         raise ValueError(f"target_variance must be finite and >= 0, got {target_variance!r}")
-    if not 1 <= kurtosis < np.inf:
-        raise ValueError(f"kurtosis must be finite and >= 1 (E z^4 of a variable of variance 1), got {kurtosis!r}")
+    _check_kurtosis(kurtosis)
     fixed = target_variance * eigenvalues / batch_size
     return fixed, eigenvalues / batch_size, (kurtosis - 2.0) * eigenvalues**2 / batch_size
+
+
+def _check_kurtosis(kurtosis: float) -> None:
+    if not 1 <= kurtosis < np.inf:
+        raise ValueError(f"kurtosis must be finite and >= 1 (E z^4 of a variable of variance 1), got {kurtosis!r}")
 
 
 def _variances(noise_cov: npt.ArrayLike, d: int) -> Vector:

@@ -18,6 +18,7 @@ from .. import arguments
 from ..schedules import Schedule
 from ..stepsizes import StepSize
 from .adaptive import AdaptivePeriod
+from .checks import positive
 from .rounds import round_lengths
 
 Vector = npt.NDArray[np.float64]
@@ -93,6 +94,10 @@ def n_rounds_formula(mu: float, n_workers: int, eta: float, alpha: float, n_step
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1, got {alpha!r}")
+    n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
+    mu, eta, c = positive("mu", mu), positive("eta", eta), positive("c", c)
+    if n_workers == 1:
+        return 1.0
     K = c / (mu * n_workers * eta)
     if alpha == 0:
         return n_steps / max(1.0, K)
@@ -143,6 +148,8 @@ def interpolation(period: float, contraction: npt.ArrayLike, w2: float) -> Vecto
     lost = np.asarray(contraction, dtype=np.float64)
     if not period >= 1:
         raise ValueError(f"period must be >= 1, got {period!r}")
+    if not ((lost >= 0) & (lost <= 2)).all():
+        raise ValueError(f"contraction must be from 0 to 2, got {contraction!r}: the step is beyond the limit")
     if np.isinf(period):
         return np.asarray(w2 + (1.0 - w2) * np.where(lost > 0, 1.0, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -184,6 +191,8 @@ def osa_threshold(noise: float, bias: float, n_steps: int, eta: float, alpha: fl
     """
     if not 0 <= alpha < 1:
         raise ValueError(f"alpha must be from 0 to below 1, got {alpha!r}")
+    noise, bias = positive("noise", noise, zero=True), positive("bias", bias, zero=True)
+    n_steps, eta = arguments.whole("n_steps", n_steps), positive("eta", eta)
     if bias == 0:
         return float("inf")
     return noise * n_steps ** (2 * alpha - 1) * ((1 - alpha) / (eta * bias)) ** 2
