@@ -63,7 +63,8 @@ class Prediction:
     consensus : float
         E (1/P) sum |w_k - w|^2 just before the last averaging.
     bias, variance : float
-        The two parts of excess: of the path of the mean, and of noise.
+        The two parts of the excess over the minimum of F: of the path of the mean, and of noise. With
+        target="population" excess is their sum and the statistical floor.
     low, high : float
         excess less and plus half of what the bias would change if only terms of second order in the workers' spread
         were kept: how far the formula itself may be off. No statement about a single run.
@@ -84,41 +85,49 @@ class Prediction:
 def predict(
     problem: Problem | Expansion,
     schedule: Schedule | int | Sequence[int],
-    step_size: StepSize,
+    step_size: StepSize | str,
     n_workers: int,
     n_steps: int,
     w0: npt.ArrayLike | None = None,
+    w_star: npt.ArrayLike | None = None,
+    sampling: Literal["replacement", "reshuffle", "stream"] | None = None,
+    target: Literal["empirical", "population"] | None = None,
     *,
-    sampling: Literal["replacement", "reshuffle"] = "replacement",
     partition: Literal["iid", "contiguous"] = "iid",
-    target: Literal["empirical", "population"] = "empirical",
     batch_size: int = 1,
     weights: str | npt.ArrayLike | None = None,
 ) -> Prediction:
     """Predict the excess objective of w_bar, from the problem alone.
 
+    F(w* + B) - F* + (1/2) tr F''(w*) H^-1 Sigma H^-1 w2 v: the bias B of the mean path, the variance of noise
+    averaged over steps and workers. (Derived for this package; asymptotic, not a bound.)
+
     Parameters
     ----------
     problem : Problem or Expansion
         An Expansion spares its cost (two passes and an eigendecomposition) when there is more than one prediction. Of
-        a quadratic stream the prediction is exact; sampling and target have no say.
+        a quadratic stream the prediction is exact, of fresh rows, and over the population's minimum.
     schedule : Schedule, int or sequence of int
         As in ``round_lengths``; one that needs constants of the problem is bound to it.
-    step_size : StepSize
+    step_size : StepSize or "auto"
+        As in ``local_sgd``.
     n_workers, n_steps : int
     w0 : array, shape (n_params,), or None
         Where the workers start; None is zeros.
-    sampling : "replacement" or "reshuffle"
+    w_star : array, shape (n_params,), or None
+        The optimum, if it is known already: its gradient is looked at. None: it is computed.
+    sampling : "replacement", "reshuffle" or None
+        None is "replacement" (of a stream, "stream"), which is not what ``local_sgd`` does unless told: it reshuffles.
         With replacement rows are drawn from the whole data set. Reshuffled, every worker visits its shard, dealt at
         random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``); shards
-        weighted otherwise than by their rows have another minimum, which is a part of ``variance``. The default is
-        not that of ``local_sgd``, which reshuffles unless told otherwise.
+        weighted otherwise than by their rows have another minimum, which is a part of ``variance``.
+    target : "empirical", "population" or None
+        None is "empirical" (of a stream, "population"). The excess over the minimum of F; or that over the minimum of
+        its expectation, whose sample the rows are: this adds the statistical floor, tr(H^-1 S) / (2 n_samples)
+        (asymptotic).
     partition : "iid" or "contiguous"
         Contiguous: with replacement, worker k draws from its own shard, the k-th block of rows as they lie, however
         much the shards differ; at most 200 parameters. The excess is that over the minimum for all rows.
-    target : "empirical" or "population"
-        The excess over the minimum of F; or that over the minimum of its expectation, whose sample the rows are:
-        this adds the statistical floor, tr(H^-1 S) / (2 n_samples) (asymptotic).
     batch_size : int
     weights : None, "rows" or array, shape (n_workers,)
         As in ``local_sgd``.
@@ -128,7 +137,9 @@ def predict(
     ValueError
         More than 2,000 parameters; no optimum; a step beyond the stability limit; reshuffled shards that differ too
         much: where a worker has time to reach its own shard's optimum, the formula does not hold. Contiguous shards
-        with reshuffling.
+        with reshuffling. A w_star that is not the optimum; of a stream, what has no meaning for fresh rows.
+    TypeError
+        A step_size or a count that is none.
 
     Examples
     --------
@@ -141,14 +152,19 @@ def predict(
     True
     """
     if isinstance(problem, StreamProblem):
+        _check_stream(problem, w_star, sampling, target, partition)
         return _predict_stream(problem, schedule, step_size, n_workers, n_steps, w0, batch_size, weights)
-    around = problem if isinstance(problem, Expansion) else Expansion(problem)
+    sampling, target = sampling or "replacement", target or "empirical"
+    around = problem if isinstance(problem, Expansion) else Expansion(problem, w_star=w_star)
+    if around is problem and w_star is not None and not np.allclose(w_star, around.w_star, rtol=1e-6, atol=1e-9):
+        raise ValueError("w_star is not the optimum that the Expansion stands at; leave it out")
     n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
     batch_size = arguments.whole("batch_size", batch_size)
     arguments.one_of("sampling", sampling, ("replacement", "reshuffle"))
     arguments.one_of("partition", partition, ("iid", "contiguous"))
     arguments.one_of("target", target, ("empirical", "population"))
     shares = arguments.averaging_weights(weights, n_workers, around.problem.n_samples)
+    step_size = _step_size(step_size, around.problem)
     start = around.directions.T @ (arguments.start_at(w0, around.problem).astype(np.float64) - around.w_star)
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
     if hasattr(schedule, "bind"):
@@ -236,10 +252,33 @@ def _of_one_path(run: _Run, start: Vector) -> _Parts:
     )
 
 
+def _step_size(step_size: StepSize | str, problem: Problem) -> StepSize:
+    if isinstance(step_size, str):
+        return arguments.resolve_step_size(step_size, problem, 1, 1)
+    return step_size
+
+
+def _check_stream(
+    problem: StreamProblem, w_star: npt.ArrayLike | None, sampling: str | None, target: str | None, partition: str
+) -> None:
+    """Raise ValueError at what has no meaning where every row is fresh."""
+    for name, given, only in (
+        ("sampling", sampling or "stream", "stream"),
+        ("target", target or "population", "population"),
+        ("partition", partition, "iid"),
+    ):
+        if given != only:
+            raise ValueError(
+                f"{name} must be {only!r} of a stream, whose rows are all fresh, or left out, got {given!r}"
+            )
+    if w_star is not None and not np.allclose(arguments.point_of(problem, "w_star", w_star), problem.optimum()):
+        raise ValueError("w_star is not the optimum of the stream, which is known; leave it out")
+
+
 def _predict_stream(
     problem: StreamProblem,
     schedule: Schedule | int | Sequence[int],
-    step_size: StepSize,
+    step_size: StepSize | str,
     n_workers: int,
     n_steps: int,
     w0: npt.ArrayLike | None,
@@ -247,6 +286,7 @@ def _predict_stream(
     weights: npt.ArrayLike | None,
 ) -> Prediction:
     n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
+    step_size = _step_size(step_size, problem)
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
     shares = arguments.averaging_weights(weights, n_workers, 0)
     start = arguments.start_at(w0, problem).astype(np.float64)
