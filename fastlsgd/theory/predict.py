@@ -117,7 +117,7 @@ def predict(
     w_star : array, shape (n_params,), or None
         The optimum, if it is known already: its gradient is looked at. None: it is computed.
     sampling : "replacement", "reshuffle" or None
-        None is "replacement" (of a stream, "stream"), which is not what ``local_sgd`` does unless told: it reshuffles.
+        None is "replacement" (of a stream, "stream"); ``local_sgd`` reshuffles unless told otherwise.
         With replacement rows are drawn from the whole data set. Reshuffled, every worker visits its shard, dealt at
         random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``); shards
         weighted otherwise than by their rows have another minimum, which is a part of ``variance``.
