@@ -25,7 +25,7 @@ def measured(around, schedule, step, n_workers, n_steps, *, n_replicates=400, **
     schedule = schedule if hasattr(schedule, "next_periods") else fl.Periods(np.atleast_1d(schedule).tolist())
     found = replicates(
         around.problem, n_replicates=n_replicates, schedule=schedule, step_size=step, n_workers=n_workers,
-        n_steps=n_steps, **options,
+        n_steps=n_steps, sampling="replacement", **options,
     )  # fmt: skip
     values = around.problem.excess(found.w_bar[:, -1]), found.consensus[:, -1]
     return [(each.mean(), each.std(ddof=1) / np.sqrt(n_replicates)) for each in values]
