@@ -77,6 +77,7 @@ def exact_moments(
     """Return the exact second moments of local SGD on a quadratic, at many record points in one pass.
 
     O(d) a step, whatever n_workers is. Exact up to rounding (and to what decays below 1e-280, which is set to zero).
+    The recursion at the head of this module, derived for this package.
 
     Parameters
     ----------
@@ -181,6 +182,23 @@ def constant_step_moments(
     + w2 s / (lambda n)^2 (n - 2 rho (1 - rho^n) / (1 - rho) + rho^2 (1 - rho^(2n)) / (1 - rho^2)).
     One worker's moment depends on the schedule: ``worker`` is that of one-shot averaging. Evaluated as sums, without
     these differences and quotients, so eta lambda may be tiny or 0; it must be below 2.
+
+    Parameters
+    ----------
+    spectrum : array, shape (d,)
+        Eigenvalues of the Hessian, >= 0, one of them positive.
+    delta0 : array, shape (d,), or number
+        w0 - w* in the eigenbasis.
+    eta : float
+        The step size.
+    n_steps, n_workers : int
+    noise_cov, batch_size, weights
+        As in ``exact_moments``.
+
+    Raises
+    ------
+    ValueError
+        eta lambda is not below 2; an argument that does not fit.
     """
     eigenvalues = _spectrum(spectrum)
     n, n_workers = arguments.whole("n_steps", n_steps), arguments.whole("n_workers", n_workers)
@@ -259,7 +277,18 @@ def stationary_worker(
     """Return the stationary second moment of one worker per coordinate: least squares, constant step.
 
     (eta / b) (G + s^2) / (2 - eta lambda_i (1 + (kurtosis - 2) / b)), G = sum lambda_j a_j, b the batch: the fixed
-    point of the recursion above. Beyond ``stability_limit`` there is none.
+    point of the recursion above. Beyond ``stability_limit`` there is none. (Derived for this package.)
+
+    Parameters
+    ----------
+    spectrum : array, shape (d,)
+        Eigenvalues of the Hessian, >= 0.
+    eta : float
+    target_variance : float
+        s^2, of the targets around their predictions.
+    batch_size : int
+    kurtosis : float
+        E z^4 of a row's independent entries: 3 for normal rows.
 
     Raises
     ------
@@ -279,7 +308,20 @@ def stability_limit(spectrum: npt.ArrayLike, *, batch_size: int = 1, kurtosis: f
     """Return the step size beyond which the second moment of one worker grows: least squares, fresh rows.
 
     The eta at which g = (eta / b) sum lambda_i / (2 - eta lambda_i (1 + (kurtosis - 2) / b)) is 1, found by
-    bisection. The mean alone would be stable up to 2 / lambda_max.
+    bisection. The mean alone would be stable up to 2 / lambda_max. (Derived for this package.)
+
+    Parameters
+    ----------
+    spectrum : array, shape (d,)
+        Eigenvalues of the Hessian, >= 0.
+    batch_size : int
+    kurtosis : float
+        E z^4 of a row's independent entries, >= 1: 3 for normal rows.
+
+    Raises
+    ------
+    ValueError
+        A negative eigenvalue, a kurtosis below 1.
 
     Examples
     --------

@@ -85,7 +85,24 @@ def n_rounds_formula(mu: float, n_workers: int, eta: float, alpha: float, n_step
     With K = c / (mu P eta) the period at step s is max(1, K s^alpha). Constant steps: n / max(1, K). Below 1:
     s0 + (n^(1 - alpha) - s0^(1 - alpha)) / ((1 - alpha) K), s0 = K^(-1 / alpha) if K < 1, else 0. alpha = 1:
     s0 + log(n / s0) / log(1 + K), s0 = max(1, 1 / K). What a run does (``n_rounds``) rounds periods down, which
-    adds some percent where they are short.
+    adds some percent where they are short. One worker averages once. (Derived for this package, of our reading of
+    Dieuleveut and Patel, 2019.)
+
+    Parameters
+    ----------
+    mu : float
+        Strong convexity.
+    n_workers : int
+    eta, alpha : float
+        Step t is eta t^-alpha, alpha from 0 to 1.
+    n_steps : int
+    c : float
+        As in ``adaptive_period``.
+
+    Raises
+    ------
+    ValueError
+        mu, eta or c not positive, alpha out of its range.
 
     Examples
     --------
@@ -114,6 +131,13 @@ def reduction_factor(schedule: Schedule | int, step_size: StepSize, n_workers: i
     The comparison is with the same n_steps and step size, not with large mini-batches of as many rounds. For the
     adaptive period with eta = eta0 / sqrt(n_steps) it is c sqrt(T) / (mu eta0 P^(3/2)), T = P n_steps gradients.
 
+    Parameters
+    ----------
+    schedule : Schedule or int
+        Asked as the solver asks it; an int is a fixed period.
+    step_size : StepSize
+    n_workers, n_steps : int
+
     Examples
     --------
     >>> import fastlsgd as fl
@@ -139,6 +163,11 @@ def interpolation(period: float, contraction: npt.ArrayLike, w2: float) -> Vecto
         - eta^2 lambda_i lambda_j.
     w2 : float
         Sum of the squared weights, 1 / P for equal ones.
+
+    Raises
+    ------
+    ValueError
+        A period below 1, a contraction out of its range.
 
     Examples
     --------
@@ -180,6 +209,12 @@ def osa_threshold(noise: float, bias: float, n_steps: int, eta: float, alpha: fl
         and Bach, 2020; recalled).
     n_steps : int
     eta, alpha : float
+        Step t is eta t^-alpha.
+
+    Raises
+    ------
+    ValueError
+        A number out of its range.
 
     Examples
     --------
@@ -204,6 +239,19 @@ def richardson(w_bar: npt.ArrayLike, w_bar_double: npt.ArrayLike) -> Vector:
     Both runs must see the same samples (the same seed, so that step t draws the same rows): then the variances of the
     two cancel as well. Of independent runs the result has five times the variance of one. (Richardson-Romberg
     extrapolation, as in Dieuleveut, Durmus and Bach, 2020; recalled.)
+
+    Parameters
+    ----------
+    w_bar, w_bar_double : array, of one shape
+        Averages of the runs at eta and at 2 eta.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+
+    Examples
+    --------
 
     >>> richardson([1.1, 2.0], [1.2, 2.0])
     array([1., 2.])
