@@ -131,6 +131,16 @@ def start_at(w0: Any, problem: Problem) -> np.ndarray:
     return start
 
 
+def point_of(problem: Problem, name: str, w: Any) -> npt.NDArray[np.float64]:
+    """Return w as finite parameters of the problem, float64."""
+    point = np.asarray(w, dtype=np.float64)
+    if point.shape != (problem.n_params,):
+        raise ValueError(f"{name} must have shape ({problem.n_params},), got {point.shape}")
+    if not np.isfinite(point).all():
+        raise ValueError(f"{name} must be finite")
+    return point
+
+
 def resolve_step_size(step_size: Any, problem: Problem, batch_size: int, n_steps: int) -> StepSize:
     """Return the step size, "auto" made a number; warn of one that cannot be stable."""
     if isinstance(step_size, str):
@@ -153,15 +163,23 @@ def resolve_step_size(step_size: Any, problem: Problem, batch_size: int, n_steps
     return step_size
 
 
-def bound_schedule(schedule: Any, problem: Problem, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
-    """Return the schedule; one that needs constants of the problem is bound to it."""
+def bound_schedule(
+    schedule: Any, problem: Problem, step_size: StepSize, n_workers: int, n_steps: int, **run: Any
+) -> Schedule:
+    """Return the schedule; one that needs constants of the problem is bound to it.
+
+    One whose class says ``needs_run = True`` is told by name how the run is made as well: its batch_size, sampling,
+    partition, weights (an array), average (its name) and w0.
+    """
     if isinstance(schedule, type) or not callable(getattr(schedule, "next_periods", None)):
         raise TypeError(
             f"schedule must have a method next_periods, got {schedule!r}; "
             "try MiniBatch(), FixedPeriod(16) or OneShot()"
         )
     bind = getattr(schedule, "bind", None)
-    return bind(problem, step_size, n_workers, n_steps) if bind else schedule
+    if bind is None:
+        return schedule
+    return bind(problem, step_size, n_workers, n_steps, **(run if getattr(schedule, "needs_run", False) else {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +219,8 @@ def next_lengths(
 
 def step_sizes_at(step_size: StepSize, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return eta of the steps, checked: one each, positive and finite."""
+    if isinstance(step_size, type) or not callable(step_size):
+        raise TypeError(f"step_size must be a StepSize such as Constant(0.01), got {step_size!r}")
     answer = step_size(steps)
     eta = np.ascontiguousarray(answer, dtype=np.float64)
     if np.shape(answer) != steps.shape:

@@ -4,7 +4,9 @@ A round is `period` local steps on every worker, then one averaging. Period 1 is
 averaging, period n_steps is one-shot averaging, everything between is local SGD; the kernels
 know only round lengths. Those that ask the theory for constants of the problem, AdaptivePeriod and
 RiskPeriod, live there. To write a schedule of your own: a frozen dataclass with ``next_periods(view)``; set
-``needs_objective = True`` on the class to be given ``view.objective``.
+``needs_objective = True`` on the class to be given ``view.objective``. One with a method ``bind(problem, step_size,
+n_workers, n_steps)`` is replaced by what that returns; with ``needs_run = True`` it is told by name how the run
+is made as well: batch_size, sampling, partition, weights, average and w0.
 """
 
 from __future__ import annotations

@@ -161,8 +161,13 @@ class Run:
         self._n_threads = n_threads
         n_threads = resolve_threads(n_threads, self.n_workers)
         schedule = FixedPeriod(16) if schedule is None else schedule
+        start_at = arguments.start_at(w0, problem)
         with threads_given(self._n_threads):
-            self.schedule = arguments.bound_schedule(schedule, problem, self.step_size, self.n_workers, self.n_steps)
+            self.schedule = arguments.bound_schedule(
+                schedule, problem, self.step_size, self.n_workers, self.n_steps, batch_size=self.batch_size,
+                sampling=self.sampling, partition=self.partition, weights=self.weights, average=self.average.name,
+                w0=start_at,
+            )  # fmt: skip
         self._record_at = arguments.record_steps(record, self.n_steps)
         self.max_time_s = arguments.seconds("max_time_s", max_time_s)
         self.callback = arguments.function_of_a_record(callback)
@@ -180,7 +185,6 @@ class Run:
         )
         self.storage = storage
         self._rows = rows
-        start_at = arguments.start_at(w0, problem)
         config = self._config(start_at)
         if state is None:
             self.state = State.start(config, problem, start_at)

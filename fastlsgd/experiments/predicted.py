@@ -143,7 +143,10 @@ def check_risk_period(setting: Setting, epsilon: float, *, around: Expansion | N
     It has kept its word if ``low <= 1 + epsilon``.
     """
     rule = RiskPeriod(epsilon, sampling=setting.sampling)
-    bound = rule.bind(around or setting.problem, setting.step_size, setting.n_workers, setting.n_steps)  # type: ignore[arg-type]
+    bound = rule.bind(
+        around or setting.problem, setting.step_size, setting.n_workers, setting.n_steps,
+        partition=setting.partition,
+    )  # fmt: skip
     period = getattr(bound, "period", setting.n_steps)
     return paired_ratio(setting, period, epsilon / 3.0, most)
 

@@ -109,13 +109,16 @@ def replicates(
         )
     step_size = arguments.resolve_step_size(step_size, problem, batch_size, n_steps)
     n_threads = min(resolve_threads(n_threads, n_replicates), n_replicates)
+    averaged, start = Average.parse(average, n_steps), arguments.start_at(w0, problem)
+    shares = arguments.averaging_weights(weights, n_workers, problem.n_samples if isinstance(weights, str) else 0)
     with threads_given(n_threads):
         schedule = arguments.bound_schedule(
-            FixedPeriod(16) if schedule is None else schedule, problem, step_size, n_workers, n_steps
-        )
+            FixedPeriod(16) if schedule is None else schedule, problem, step_size, n_workers, n_steps,
+            batch_size=batch_size, sampling=sampling, partition="iid", weights=shares, average=averaged.name,
+            w0=start,
+        )  # fmt: skip
     eta = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1, dtype=np.int64))
     periods = round_lengths(schedule, n_workers, eta)
-    averaged = Average.parse(average, n_steps)
     steps = arguments.record_steps(record, n_steps)
     rooms = [
         problem.rows_for_run(
@@ -136,8 +139,8 @@ def replicates(
         alpha=averaged.weights(np.arange(1, n_steps + 1, dtype=np.int64)),
         average=averaged.wanted,
         begins_after=averaged.begins_after,
-        weights=arguments.averaging_weights(weights, n_workers, problem.n_samples if isinstance(weights, str) else 0),
-        w0=arguments.start_at(w0, problem),
+        weights=shares,
+        w0=start,
         record=steps,
         total=np.array([averaged.total(int(t)) for t in steps], dtype=np.float64),
     )

@@ -101,7 +101,7 @@ class Young:
 def settle(
     around: Expansion, eta: float, period: float, w2: float, batch_size: int = 1, epoch: float | None = None
 ) -> Settled:
-    """Return where a run settles.
+    """Return where a run settles: the fixed point of the equations above (derived for this package).
 
     Parameters
     ----------
@@ -210,7 +210,13 @@ def data_stability_limit(problem: Problem | Expansion, batch_size: int = 1) -> f
 
     The upper one of two bounds that differ by some 0.1% (``stability``), at one-shot averaging; at most 2 / L, beyond
     which the mean grows. From a sample of 10,000 rows, where a few large ones can decide: ``estimate`` gives the
-    limit of all rows. Where slopes are bounded (logistic) iterates beyond it stay finite.
+    limit of all rows. Where slopes are bounded (logistic) iterates beyond it stay finite. (Derived for this package.)
+
+    Parameters
+    ----------
+    problem : Problem or Expansion
+    batch_size : int
+        Rows of a step.
 
     Examples
     --------

@@ -67,6 +67,8 @@ def estimate(
     seed = arguments.seed_of(seed)
     if n_rows is not None:
         n_rows = arguments.whole("n_rows", n_rows)
+    if problem.X is not None:
+        problem.row_norms()  # of a mapped file they are not known yet, nor whether it holds NaN
     point = _point(problem, w)
     if problem.n_params > MOST_PARAMS:
         if n_rows is not None:
@@ -101,9 +103,4 @@ def _of_many(problem: Problem, point: npt.NDArray[np.float64], seed: int, confid
 def _point(problem: Problem, w: npt.ArrayLike | None) -> npt.NDArray[np.float64]:
     if w is None:
         return problem.optimum()
-    point = np.asarray(w, dtype=np.float64)
-    if point.shape != (problem.n_params,):
-        raise ValueError(f"w must have shape ({problem.n_params},), got {point.shape}")
-    if not np.isfinite(point).all():
-        raise ValueError("w must be finite")
-    return point
+    return arguments.point_of(problem, "w", w)

@@ -77,6 +77,7 @@ def exact_moments(
     """Return the exact second moments of local SGD on a quadratic, at many record points in one pass.
 
     O(d) a step, whatever n_workers is. Exact up to rounding (and to what decays below 1e-280, which is set to zero).
+    The recursion at the head of this module, derived for this package.
 
     Parameters
     ----------
@@ -137,9 +138,7 @@ def exact_moments(
     ends[np.cumsum(round_lengths(periods, n_workers, eta)) - 1] = 1
     points = np.array([len(eta)]) if record is None else arguments.record_steps(record, len(eta))
 
-    mean = np.broadcast_to(np.asarray(delta0, dtype=np.float64), (d,)) ** 2
-    if not np.isfinite(mean).all():
-        raise ValueError("delta0 must be finite")
+    mean = _start(delta0, d) ** 2
     worker, cross, square = mean.copy(), np.zeros(d), np.zeros(d)
     rows = []
     t = 0
@@ -183,6 +182,23 @@ def constant_step_moments(
     + w2 s / (lambda n)^2 (n - 2 rho (1 - rho^n) / (1 - rho) + rho^2 (1 - rho^(2n)) / (1 - rho^2)).
     One worker's moment depends on the schedule: ``worker`` is that of one-shot averaging. Evaluated as sums, without
     these differences and quotients, so eta lambda may be tiny or 0; it must be below 2.
+
+    Parameters
+    ----------
+    spectrum : array, shape (d,)
+        Eigenvalues of the Hessian, >= 0, one of them positive.
+    delta0 : array, shape (d,), or number
+        w0 - w* in the eigenbasis.
+    eta : float
+        The step size.
+    n_steps, n_workers : int
+    noise_cov, batch_size, weights
+        As in ``exact_moments``.
+
+    Raises
+    ------
+    ValueError
+        eta lambda is not below 2; an argument that does not fit.
     """
     eigenvalues = _spectrum(spectrum)
     n, n_workers = arguments.whole("n_steps", n_steps), arguments.whole("n_workers", n_workers)
@@ -190,7 +206,7 @@ def constant_step_moments(
         raise ValueError("constant_step_moments needs eta lambda < 2 in every coordinate, and one that is not 0")
     shares = arguments.averaging_weights(weights, n_workers, 0)
     noise, _, _ = _noise(eigenvalues, "additive", noise_cov, None, batch_size, 3.0)
-    start = np.broadcast_to(np.asarray(delta0, dtype=np.float64), eigenvalues.shape)
+    start = _start(delta0, len(eigenvalues))
     w2, rho = float(shares @ shares), 1.0 - eta * eigenvalues
     power, u, _, squares, even = _geometric_sums(rho, n)
     forgotten, fed = (power * start) ** 2, eta**2 * noise
@@ -261,7 +277,18 @@ def stationary_worker(
     """Return the stationary second moment of one worker per coordinate: least squares, constant step.
 
     (eta / b) (G + s^2) / (2 - eta lambda_i (1 + (kurtosis - 2) / b)), G = sum lambda_j a_j, b the batch: the fixed
-    point of the recursion above. Beyond ``stability_limit`` there is none.
+    point of the recursion above. Beyond ``stability_limit`` there is none. (Derived for this package.)
+
+    Parameters
+    ----------
+    spectrum : array, shape (d,)
+        Eigenvalues of the Hessian, >= 0.
+    eta : float
+    target_variance : float
+        s^2, of the targets around their predictions.
+    batch_size : int
+    kurtosis : float
+        E z^4 of a row's independent entries: 3 for normal rows.
 
     Raises
     ------
@@ -281,7 +308,20 @@ def stability_limit(spectrum: npt.ArrayLike, *, batch_size: int = 1, kurtosis: f
     """Return the step size beyond which the second moment of one worker grows: least squares, fresh rows.
 
     The eta at which g = (eta / b) sum lambda_i / (2 - eta lambda_i (1 + (kurtosis - 2) / b)) is 1, found by
-    bisection. The mean alone would be stable up to 2 / lambda_max.
+    bisection. The mean alone would be stable up to 2 / lambda_max. (Derived for this package.)
+
+    Parameters
+    ----------
+    spectrum : array, shape (d,)
+        Eigenvalues of the Hessian, >= 0.
+    batch_size : int
+    kurtosis : float
+        E z^4 of a row's independent entries, >= 1: 3 for normal rows.
+
+    Raises
+    ------
+    ValueError
+        A negative eigenvalue, a kurtosis below 1.
 
     Examples
     --------
@@ -291,9 +331,10 @@ def stability_limit(spectrum: npt.ArrayLike, *, batch_size: int = 1, kurtosis: f
     from scipy.optimize import brentq
 
     eigenvalues = _spectrum(spectrum)
+    _check_kurtosis(kurtosis)
+    batch_size = arguments.whole("batch_size", batch_size)
     if not eigenvalues.any():
         return float("inf")
-    batch_size = arguments.whole("batch_size", batch_size)
     own = eigenvalues.max() * (1.0 + (kurtosis - 2.0) / batch_size)
     highest = min(2.0 / own if own > 0 else np.inf, 4.0 * batch_size / eigenvalues.sum(), 2.0 / eigenvalues.max())
 
@@ -317,6 +358,16 @@ def _spectrum(spectrum: npt.ArrayLike) -> Vector:
     return eigenvalues
 
 
+def _start(delta0: npt.ArrayLike, d: int) -> Vector:
+    """Return delta0 for all coordinates, checked."""
+    start = np.asarray(delta0, dtype=np.float64)
+    if start.shape not in ((), (d,)):
+        raise ValueError(f"delta0 must be a number or have shape ({d},), one a coordinate, got {start.shape}")
+    if not np.isfinite(start).all():
+        raise ValueError("delta0 must be finite")
+    return np.broadcast_to(start, (d,))
+
+
 def _noise(
     eigenvalues: Vector,
     noise: Noise,
@@ -335,10 +386,14 @@ def _noise(
         raise ValueError('noise="gaussian" takes target_variance and no noise_cov')
     if not 0 <= target_variance < np.inf:
         raise ValueError(f"target_variance must be finite and >= 0, got {target_variance!r}")
-    if not 1 <= kurtosis < np.inf:
-        raise ValueError(f"kurtosis must be finite and >= 1 (E z^4 of a variable of variance 1), got {kurtosis!r}")
+    _check_kurtosis(kurtosis)
     fixed = target_variance * eigenvalues / batch_size
     return fixed, eigenvalues / batch_size, (kurtosis - 2.0) * eigenvalues**2 / batch_size
+
+
+def _check_kurtosis(kurtosis: float) -> None:
+    if not 1 <= kurtosis < np.inf:
+        raise ValueError(f"kurtosis must be finite and >= 1 (E z^4 of a variable of variance 1), got {kurtosis!r}")
 
 
 def _variances(noise_cov: npt.ArrayLike, d: int) -> Vector:

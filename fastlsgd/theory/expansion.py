@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .. import arguments
 from ..problem import Problem
 from .constants import check_size, gradient_covariance
 from .rows import form
@@ -41,6 +42,9 @@ MOST_KURTOSIS = 4.0
 # Fourth moments of gradients are those of so many rows, found so many rows at a time.
 KICKS, BLOCK = 256, 4096
 
+# An optimum that is given may be above the minimum by this part of the statistical floor.
+NEAR = 1e-6
+
 
 class Expansion:
     """A problem around its optimum.
@@ -52,6 +56,8 @@ class Expansion:
     n_rows : int or None
         Rows, drawn by seed 0, that stand for all of them away from the optimum; None: 50,000, or as many
         as hold 2^25 numbers. Their share of the error of a prediction falls with the root of it.
+    w_star : array, shape (n_params,), or None
+        The optimum, if it is known already; None: ``Problem.optimum`` finds it.
 
     Attributes
     ----------
@@ -71,10 +77,12 @@ class Expansion:
         Its gradient at w_star.
     """
 
-    def __init__(self, problem: Problem, n_rows: int | None = None) -> None:
+    def __init__(self, problem: Problem, n_rows: int | None = None, w_star: npt.ArrayLike | None = None) -> None:
         check_size(problem)
+        if problem.X is not None:
+            problem.row_norms()  # of a mapped file they are not known yet, nor whether it holds NaN
         self.problem = problem
-        self.w_star = problem.optimum()
+        self.w_star = problem.optimum() if w_star is None else arguments.point_of(problem, "w_star", w_star)
         eigenvalues, directions = np.linalg.eigh(problem.hessian(self.w_star))
         present = eigenvalues > problem.n_params * np.finfo(np.float64).eps * eigenvalues[-1]
         if not present.any():
@@ -86,9 +94,21 @@ class Expansion:
         penalised[problem.n_features :] = 0.0
         self.penalty = problem.l2 * self.into(np.diag(penalised))
         self.pull = self.directions.T @ (problem.l2 * penalised * self.w_star)
+        if w_star is not None:
+            self._check_optimum()
         self._sample(n_rows)
         # The rows as last dealt to workers: predictions of the same n_workers share it.
         self.dealt: Dealt | None = None
+
+    def _check_optimum(self) -> None:
+        gradient = self.directions.T @ self.problem.gradient(self.w_star)
+        off = 0.5 * float(gradient**2 @ (1.0 / self.eigenvalues))
+        floor = float((np.diag(self.covariance) / self.eigenvalues).sum()) / (2 * self.problem.n_samples)
+        if off > NEAR * floor + 1e-12 * abs(float(self.problem.objective(self.w_star))):
+            raise ValueError(
+                f"w_star must be the optimum, where the gradient is 0; its norm is {np.linalg.norm(gradient):.3g} "
+                f"and F about {off:.3g} above its minimum there; leave w_star out to have it computed"
+            )
 
     def _sample(self, n_rows: int | None) -> None:
         problem = self.problem

@@ -18,6 +18,7 @@ from .. import arguments
 from ..schedules import Schedule
 from ..stepsizes import StepSize
 from .adaptive import AdaptivePeriod
+from .checks import positive
 from .rounds import round_lengths
 
 Vector = npt.NDArray[np.float64]
@@ -84,7 +85,24 @@ def n_rounds_formula(mu: float, n_workers: int, eta: float, alpha: float, n_step
     With K = c / (mu P eta) the period at step s is max(1, K s^alpha). Constant steps: n / max(1, K). Below 1:
     s0 + (n^(1 - alpha) - s0^(1 - alpha)) / ((1 - alpha) K), s0 = K^(-1 / alpha) if K < 1, else 0. alpha = 1:
     s0 + log(n / s0) / log(1 + K), s0 = max(1, 1 / K). What a run does (``n_rounds``) rounds periods down, which
-    adds some percent where they are short.
+    adds some percent where they are short. One worker averages once. (Derived for this package, of our reading of
+    Dieuleveut and Patel, 2019.)
+
+    Parameters
+    ----------
+    mu : float
+        Strong convexity.
+    n_workers : int
+    eta, alpha : float
+        Step t is eta t^-alpha, alpha from 0 to 1.
+    n_steps : int
+    c : float
+        As in ``adaptive_period``.
+
+    Raises
+    ------
+    ValueError
+        mu, eta or c not positive, alpha out of its range.
 
     Examples
     --------
@@ -93,6 +111,10 @@ def n_rounds_formula(mu: float, n_workers: int, eta: float, alpha: float, n_step
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1, got {alpha!r}")
+    n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
+    mu, eta, c = positive("mu", mu), positive("eta", eta), positive("c", c)
+    if n_workers == 1:
+        return 1.0
     K = c / (mu * n_workers * eta)
     if alpha == 0:
         return n_steps / max(1.0, K)
@@ -108,6 +130,13 @@ def reduction_factor(schedule: Schedule | int, step_size: StepSize, n_workers: i
 
     The comparison is with the same n_steps and step size, not with large mini-batches of as many rounds. For the
     adaptive period with eta = eta0 / sqrt(n_steps) it is c sqrt(T) / (mu eta0 P^(3/2)), T = P n_steps gradients.
+
+    Parameters
+    ----------
+    schedule : Schedule or int
+        Asked as the solver asks it; an int is a fixed period.
+    step_size : StepSize
+    n_workers, n_steps : int
 
     Examples
     --------
@@ -135,6 +164,11 @@ def interpolation(period: float, contraction: npt.ArrayLike, w2: float) -> Vecto
     w2 : float
         Sum of the squared weights, 1 / P for equal ones.
 
+    Raises
+    ------
+    ValueError
+        A period below 1, a contraction out of its range.
+
     Examples
     --------
     >>> interpolation(1, 0.1, 0.25), interpolation(np.inf, 0.1, 0.25)
@@ -143,6 +177,8 @@ def interpolation(period: float, contraction: npt.ArrayLike, w2: float) -> Vecto
     lost = np.asarray(contraction, dtype=np.float64)
     if not period >= 1:
         raise ValueError(f"period must be >= 1, got {period!r}")
+    if not ((lost >= 0) & (lost <= 2)).all():
+        raise ValueError(f"contraction must be from 0 to 2, got {contraction!r}: the step is beyond the limit")
     if np.isinf(period):
         return np.asarray(w2 + (1.0 - w2) * np.where(lost > 0, 1.0, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -173,6 +209,12 @@ def osa_threshold(noise: float, bias: float, n_steps: int, eta: float, alpha: fl
         and Bach, 2020; recalled).
     n_steps : int
     eta, alpha : float
+        Step t is eta t^-alpha.
+
+    Raises
+    ------
+    ValueError
+        A number out of its range.
 
     Examples
     --------
@@ -184,6 +226,8 @@ def osa_threshold(noise: float, bias: float, n_steps: int, eta: float, alpha: fl
     """
     if not 0 <= alpha < 1:
         raise ValueError(f"alpha must be from 0 to below 1, got {alpha!r}")
+    noise, bias = positive("noise", noise, zero=True), positive("bias", bias, zero=True)
+    n_steps, eta = arguments.whole("n_steps", n_steps), positive("eta", eta)
     if bias == 0:
         return float("inf")
     return noise * n_steps ** (2 * alpha - 1) * ((1 - alpha) / (eta * bias)) ** 2
@@ -195,6 +239,19 @@ def richardson(w_bar: npt.ArrayLike, w_bar_double: npt.ArrayLike) -> Vector:
     Both runs must see the same samples (the same seed, so that step t draws the same rows): then the variances of the
     two cancel as well. Of independent runs the result has five times the variance of one. (Richardson-Romberg
     extrapolation, as in Dieuleveut, Durmus and Bach, 2020; recalled.)
+
+    Parameters
+    ----------
+    w_bar, w_bar_double : array, of one shape
+        Averages of the runs at eta and at 2 eta.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+
+    Examples
+    --------
 
     >>> richardson([1.1, 2.0], [1.2, 2.0])
     array([1., 2.])

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from .. import arguments
 from ..cores import one_blas_thread
+from ..data import shard_sizes
 from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
@@ -33,6 +34,7 @@ from .closure import PHASES, Settled, settle
 from .dealt import Dealt
 from .exact import averaged_variance, averaged_variance_of
 from .expansion import Expansion
+from .moments import moments_of
 from .periods import interpolation
 from .reshuffling import reshuffled_variance
 from .rounds import round_lengths
@@ -42,8 +44,6 @@ from .streamed import exact_prediction
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
-# Step sizes and periods that change along a run are looked at at so many moments.
-MOMENTS = 12
 # Shards may differ so much: the spread their own optima give the workers, as a part of the one that noise gives them.
 MOST_DIFFERENCE = 0.15
 # Rows of a shard for each parameter: with fewer its own Hessian is another one.
@@ -63,7 +63,8 @@ class Prediction:
     consensus : float
         E (1/P) sum |w_k - w|^2 just before the last averaging.
     bias, variance : float
-        The two parts of excess: of the path of the mean, and of noise.
+        The two parts of the excess over the minimum of F: of the path of the mean, and of noise. With
+        target="population" excess is their sum and the statistical floor.
     low, high : float
         excess less and plus half of what the bias would change if only terms of second order in the workers' spread
         were kept: how far the formula itself may be off. No statement about a single run.
@@ -84,39 +85,49 @@ class Prediction:
 def predict(
     problem: Problem | Expansion,
     schedule: Schedule | int | Sequence[int],
-    step_size: StepSize,
+    step_size: StepSize | str,
     n_workers: int,
     n_steps: int,
     w0: npt.ArrayLike | None = None,
+    w_star: npt.ArrayLike | None = None,
+    sampling: Literal["replacement", "reshuffle", "stream"] | None = None,
+    target: Literal["empirical", "population"] | None = None,
     *,
-    sampling: Literal["replacement", "reshuffle"] = "replacement",
     partition: Literal["iid", "contiguous"] = "iid",
-    target: Literal["empirical", "population"] = "empirical",
     batch_size: int = 1,
     weights: str | npt.ArrayLike | None = None,
 ) -> Prediction:
     """Predict the excess objective of w_bar, from the problem alone.
 
+    F(w* + B) - F* + (1/2) tr F''(w*) H^-1 Sigma H^-1 w2 v: the bias B of the mean path, the variance of noise
+    averaged over steps and workers. (Derived for this package; asymptotic, not a bound.)
+
     Parameters
     ----------
     problem : Problem or Expansion
         An Expansion spares its cost (two passes and an eigendecomposition) when there is more than one prediction. Of
-        a quadratic stream the prediction is exact; sampling and target have no say.
+        a quadratic stream the prediction is exact, of fresh rows, and over the population's minimum.
     schedule : Schedule, int or sequence of int
         As in ``round_lengths``; one that needs constants of the problem is bound to it.
-    step_size : StepSize
+    step_size : StepSize or "auto"
+        As in ``local_sgd``.
     n_workers, n_steps : int
     w0 : array, shape (n_params,), or None
         Where the workers start; None is zeros.
-    sampling : "replacement" or "reshuffle"
+    w_star : array, shape (n_params,), or None
+        The optimum, if it is known already: its gradient is looked at. None: it is computed.
+    sampling : "replacement", "reshuffle" or None
+        None is "replacement" (of a stream, "stream"); ``local_sgd`` reshuffles unless told otherwise.
         With replacement rows are drawn from the whole data set. Reshuffled, every worker visits its shard, dealt at
-        random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``).
+        random, epoch after epoch: the noise of a whole epoch cancels to first order (``reshuffled_variance``); shards
+        weighted otherwise than by their rows have another minimum, which is a part of ``variance``.
+    target : "empirical", "population" or None
+        None is "empirical" (of a stream, "population"). The excess over the minimum of F; or that over the minimum of
+        its expectation, whose sample the rows are: this adds the statistical floor, tr(H^-1 S) / (2 n_samples)
+        (asymptotic).
     partition : "iid" or "contiguous"
         Contiguous: with replacement, worker k draws from its own shard, the k-th block of rows as they lie, however
         much the shards differ; at most 200 parameters. The excess is that over the minimum for all rows.
-    target : "empirical" or "population"
-        The excess over the minimum of F; or that over the minimum of its expectation, whose sample the rows are:
-        this adds the statistical floor, tr(H^-1 S) / (2 n_samples) (asymptotic).
     batch_size : int
     weights : None, "rows" or array, shape (n_workers,)
         As in ``local_sgd``.
@@ -126,7 +137,9 @@ def predict(
     ValueError
         More than 2,000 parameters; no optimum; a step beyond the stability limit; reshuffled shards that differ too
         much: where a worker has time to reach its own shard's optimum, the formula does not hold. Contiguous shards
-        with reshuffling.
+        with reshuffling. A w_star that is not the optimum; of a stream, what has no meaning for fresh rows.
+    TypeError
+        A step_size or a count that is none.
 
     Examples
     --------
@@ -139,19 +152,27 @@ def predict(
     True
     """
     if isinstance(problem, StreamProblem):
+        _check_stream(problem, w_star, sampling, target, partition)
         return _predict_stream(problem, schedule, step_size, n_workers, n_steps, w0, batch_size, weights)
-    around = problem if isinstance(problem, Expansion) else Expansion(problem)
+    sampling, target = sampling or "replacement", target or "empirical"
+    around = problem if isinstance(problem, Expansion) else Expansion(problem, w_star=w_star)
+    if around is problem and w_star is not None and not np.allclose(w_star, around.w_star, rtol=1e-6, atol=1e-9):
+        raise ValueError("w_star is not the optimum that the Expansion stands at; leave it out")
     n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
     batch_size = arguments.whole("batch_size", batch_size)
     arguments.one_of("sampling", sampling, ("replacement", "reshuffle"))
     arguments.one_of("partition", partition, ("iid", "contiguous"))
     arguments.one_of("target", target, ("empirical", "population"))
     shares = arguments.averaging_weights(weights, n_workers, around.problem.n_samples)
+    step_size = _step_size(step_size, around.problem)
     start = around.directions.T @ (arguments.start_at(w0, around.problem).astype(np.float64) - around.w_star)
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
     if hasattr(schedule, "bind"):
-        schedule = schedule.bind(around.problem, step_size, n_workers, n_steps)
-    lengths, w2 = round_lengths(schedule, n_workers, etas), float(shares @ shares)
+        schedule = arguments.bound_schedule(
+            schedule, around.problem, step_size, n_workers, n_steps, sampling=sampling, partition=partition,
+            batch_size=batch_size, weights=shares, w0=w0,
+        )  # fmt: skip
+    lengths = round_lengths(schedule, n_workers, etas)
     if partition == "contiguous" and sampling == "reshuffle":
         raise ValueError(
             'reshuffled runs on contiguous shards cannot be predicted; predict sampling="replacement", which is '
@@ -162,7 +183,7 @@ def predict(
             parts = _of_shards(around, start, lengths, etas, shares, batch_size)
         else:
             epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
-            parts = _of_one_path(_Run(around, etas, lengths, w2, batch_size, epoch_rows), start)
+            parts = _of_one_path(_Run(around, etas, lengths, shares, batch_size, epoch_rows), start)
     excess = parts.bias + parts.variance
     if target == "population":
         excess += float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * around.problem.n_samples)
@@ -231,10 +252,33 @@ def _of_one_path(run: _Run, start: Vector) -> _Parts:
     )
 
 
+def _step_size(step_size: StepSize | str, problem: Problem) -> StepSize:
+    if isinstance(step_size, str):
+        return arguments.resolve_step_size(step_size, problem, 1, 1)
+    return step_size
+
+
+def _check_stream(
+    problem: StreamProblem, w_star: npt.ArrayLike | None, sampling: str | None, target: str | None, partition: str
+) -> None:
+    """Raise ValueError at what has no meaning where every row is fresh."""
+    for name, given, only in (
+        ("sampling", sampling or "stream", "stream"),
+        ("target", target or "population", "population"),
+        ("partition", partition, "iid"),
+    ):
+        if given != only:
+            raise ValueError(
+                f"{name} must be {only!r} of a stream, whose rows are all fresh, or left out, got {given!r}"
+            )
+    if w_star is not None and not np.allclose(arguments.point_of(problem, "w_star", w_star), problem.optimum()):
+        raise ValueError("w_star is not the optimum of the stream, which is known; leave it out")
+
+
 def _predict_stream(
     problem: StreamProblem,
     schedule: Schedule | int | Sequence[int],
-    step_size: StepSize,
+    step_size: StepSize | str,
     n_workers: int,
     n_steps: int,
     w0: npt.ArrayLike | None,
@@ -242,13 +286,17 @@ def _predict_stream(
     weights: npt.ArrayLike | None,
 ) -> Prediction:
     n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
+    step_size = _step_size(step_size, problem)
     etas = arguments.step_sizes_at(step_size, np.arange(1, n_steps + 1))
     shares = arguments.averaging_weights(weights, n_workers, 0)
     start = arguments.start_at(w0, problem).astype(np.float64)
+    batch_size = arguments.whole("batch_size", batch_size)
+    if hasattr(schedule, "bind"):
+        schedule = arguments.bound_schedule(
+            schedule, problem, step_size, n_workers, n_steps, batch_size=batch_size, weights=shares, w0=start
+        )
     lengths = round_lengths(schedule, n_workers, etas)
-    return Prediction(
-        **exact_prediction(problem, etas, lengths, shares, arguments.whole("batch_size", batch_size), start)
-    )
+    return Prediction(**exact_prediction(problem, etas, lengths, shares, batch_size, start))
 
 
 class _Run:
@@ -259,25 +307,23 @@ class _Run:
         around: Expansion,
         etas: Vector,
         lengths: npt.NDArray[np.int64],
-        w2: float,
+        shares: Vector,
         batch_size: int,
         epoch_rows: int | None,
     ) -> None:
-        self.around, self.etas, self.w2, self.batch_size, self.epoch_rows = around, etas, w2, batch_size, epoch_rows
-        self.n_steps, self.last_length = len(etas), int(lengths[-1])
+        self.around, self.etas, self.shares, self.batch_size = around, etas, shares, batch_size
+        self.epoch_rows, self.w2 = epoch_rows, float(shares @ shares)
+        self.n_workers, self.n_steps, self.last_length = len(shares), len(etas), int(lengths[-1])
         self.is_constant = bool((etas == etas[0]).all())
         self.is_steady = self.is_constant and bool((lengths[:-1] == lengths[0]).all()) and lengths[-1] <= lengths[0]
-        self.moments = np.array([1])
-        if not self.is_steady:
-            self.moments = np.unique(np.rint(np.geomspace(1, self.n_steps, MOMENTS)).astype(np.int64))
-        rounds = lengths.copy()
-        if len(rounds) > 1:  # the last one is cut at n_steps, which would count for all since the moment before
-            rounds[-1] = max(rounds[-2:])
-        self.periods = rounds[np.searchsorted(np.cumsum(lengths), self.moments)].astype(np.float64)
-        self.settled: list[Settled] = [
-            settle(around, float(etas[t - 1]), period, w2, batch_size, epoch_rows and epoch_rows / batch_size)
-            for t, period in zip(self.moments, self.periods, strict=True)
-        ]
+        self.moments, sizes, self.periods = moments_of(etas, lengths)
+        # Many moments may be alike: where a schedule jumps, steps are mostly constant.
+        known: dict[tuple[float, float], Settled] = {}
+        for eta, period in zip(sizes.tolist(), self.periods.tolist(), strict=True):
+            if (eta, period) not in known:
+                steps = epoch_rows and epoch_rows / batch_size
+                known[eta, period] = settle(around, eta, period, self.w2, batch_size, steps)
+        self.settled = [known[at] for at in zip(sizes.tolist(), self.periods.tolist(), strict=True)]
         self.row_spreads = _alike([settled.row_spread for settled in self.settled])
         last = self.settled[-1]
         self.eigenvalues, self.directions = last.eigenvalues, last.directions
@@ -312,7 +358,23 @@ class _Run:
         around = self.around
         own = np.einsum("ij,ij->j", self.directions, around.covariance @ self.directions) / self.batch_size
         cancels = self.w2 * reshuffled_variance(self.eigenvalues, own, self.etas, epoch_rows, self.batch_size)
-        return cancels + self.variance(np.maximum(self.noise - own, 0.0))
+        shards = self.shards_variance(own * self.batch_size)
+        return cancels + self.variance(np.maximum(self.noise - own, 0.0)) + shards
+
+    def shards_variance(self, noise: Vector) -> Vector:
+        """The variance of where the mean of the workers goes: shards weighted otherwise than by their rows.
+
+        The mean gradient of random shards of n_k rows out of n has, at the optimum of all, the covariance
+        S (sum w_k^2 / n_k - 1 / n) n / (n - 1), and takes the mean path by H^-1 of it: all the way but for what is
+        left of the start. (Derived for this package; of first order in the shards' difference.)
+        """
+        n = self.around.problem.n_samples
+        sizes = shard_sizes(n, self.n_workers)
+        differ = (float((self.shares**2 / sizes).sum()) - 1.0 / n) * n / max(1, n - 1)
+        if differ <= 1e-9 * self.w2 / sizes[0]:
+            return np.zeros_like(noise)
+        left = np.array([np.cumprod(1.0 - self.etas * value).mean() for value in self.eigenvalues])
+        return differ * noise * ((1.0 - left) / self.eigenvalues) ** 2
 
     def check_shards(self, epoch_rows: int) -> None:
         """Raise ValueError if shards are too small, or draw workers to their own optima more than noise spreads them.
@@ -344,7 +406,7 @@ class _Run:
         eta, noise = float(self.etas[-1]), self.settled[-1].noise_along
         rho = 1.0 - eta * self.eigenvalues
         spread = eta**2 * noise * (1.0 - rho ** (2 * self.last_length)) / (1.0 - rho**2)
-        return (1.0 - self.w2) * float(spread.sum())
+        return (1.0 + self.w2 - 2.0 / self.n_workers) * float(spread.sum())
 
     def doubt(self, path: Vector) -> float:
         """Half of what the bias would change if only terms of second order in the spread were kept."""

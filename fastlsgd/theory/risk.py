@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
+import numpy.typing as npt
+
+from .. import arguments
 from ..problem import Problem
 from ..schedules import FixedPeriod, OneShot, Periods_, Schedule, View
 from ..stepsizes import StepSize
+from ..stream_problem import StreamProblem
 from .expansion import Expansion
 from .predict import predict
 
@@ -23,18 +27,22 @@ class RiskPeriod:
     """The longest period whose predicted excess objective is within 1 + epsilon of that of period 1.
 
     All shorter ones that are tried (a factor sqrt(2) apart, then by halving the last gap) are within it as well.
-    What is compared is the excess of w_bar at the end, at the same step size and n_steps, as ``predict`` has it: to
-    second order in the step size, not guaranteed. (Derived for this package; not from a paper.)
+    What is compared is the excess of w_bar, the average of all iterates, at the end, at the same step size, n_steps,
+    start, weights, batch and sampling, as ``predict`` has it: to second order in the step size, not guaranteed.
+    (Derived for this package; not from a paper.)
+
+    ``local_sgd`` tells the rule how its run is made; what cannot be predicted is refused: another average than
+    "polyak", sampling="blocks", rows dealt in blocks unless drawn with replacement, a stream that is not a quadratic.
 
     Parameters
     ----------
     epsilon : float
         Loss of accuracy allowed, as a part of the excess of period 1; positive.
-    sampling : "reshuffle" or "replacement"
-        How the run will draw its rows; runs over arrays reshuffle unless told otherwise. Reshuffled, periods whose
-        rounds are too long to be predicted are left out.
-    batch_size : int
-        Of the run.
+    sampling : "reshuffle", "replacement" or None
+        How the run draws its rows, which must be so; None is as it does. Reshuffled, periods whose rounds are too
+        long to be predicted are left out.
+    batch_size : int or None
+        Likewise.
 
     Examples
     --------
@@ -49,26 +57,67 @@ class RiskPeriod:
     True
     """
 
+    needs_run: ClassVar[bool] = True
+
     epsilon: float
-    sampling: Literal["reshuffle", "replacement"] = "reshuffle"
-    batch_size: int = 1
+    sampling: Literal["reshuffle", "replacement"] | None = None
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.epsilon, (str, bool)) or not 0 < self.epsilon < math.inf:
             raise ValueError(f"RiskPeriod: epsilon must be positive and finite, got {self.epsilon!r}")
-        if self.sampling not in ("reshuffle", "replacement"):
-            raise ValueError(f"RiskPeriod: sampling must be 'reshuffle' or 'replacement', got {self.sampling!r}")
+        if self.sampling not in ("reshuffle", "replacement", None):
+            raise ValueError(
+                f"RiskPeriod: sampling must be 'reshuffle', 'replacement' or None, got {self.sampling!r}"
+            )
+        if self.batch_size is not None:
+            arguments.whole("RiskPeriod: batch_size", self.batch_size)
 
     def next_periods(self, view: View) -> Periods_:
         """Raise: the rule needs the problem's constants."""
         raise ValueError("RiskPeriod must be bound to a problem: local_sgd does it, or rule.bind(problem, ...)")
 
-    def bind(self, problem: Problem | Expansion, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
+    def bind(
+        self,
+        problem: Problem | Expansion,
+        step_size: StepSize,
+        n_workers: int,
+        n_steps: int,
+        *,
+        batch_size: int | None = None,
+        sampling: str | None = None,
+        partition: str = "iid",
+        weights: npt.ArrayLike | None = None,
+        average: str | None = "polyak",
+        w0: npt.ArrayLike | None = None,
+    ) -> Schedule:
         """Return the schedule with the longest period that keeps the word; ``OneShot()`` where all do.
 
         Some thirty predictions, each the path of the mean over 5,000 rows: seconds.
+
+        Parameters
+        ----------
+        problem : Problem or Expansion
+        step_size : StepSize
+        n_workers, n_steps : int
+        batch_size, sampling, partition, weights, average, w0
+            Of the run, as ``local_sgd`` takes them; None is what the rule says, else batches of 1, reshuffled (as
+            runs over arrays are unless told otherwise), equal weights and zeros.
+
+        Raises
+        ------
+        ValueError
+            The run is made in another way than the rule says, or in one that cannot be predicted.
         """
-        around = problem if isinstance(problem, Expansion) else Expansion(problem, TRIED_ROWS)
+        if average != "polyak":
+            raise ValueError(
+                "RiskPeriod gives its word on the average of all iterates: average must be 'polyak', got "
+                f"{average!r}; for another one bind the rule yourself, schedule=rule.bind(problem, ...)"
+            )
+        options = self._options(batch_size, sampling, isinstance(problem, StreamProblem))
+        options |= {"partition": partition, "weights": weights, "w0": w0}
+        is_known = isinstance(problem, (Expansion, StreamProblem))
+        around = problem if is_known else Expansion(problem, TRIED_ROWS)  # type: ignore[arg-type]
 
         def keeps(period: int) -> bool:
             try:
@@ -77,8 +126,7 @@ class RiskPeriod:
                 return False
 
         def excess(period: int) -> float:
-            options = {"sampling": self.sampling, "batch_size": self.batch_size}
-            return predict(around, period, step_size, n_workers, n_steps, **options).excess  # type: ignore[arg-type]
+            return predict(around, period, step_size, n_workers, n_steps, **options).excess
 
         if n_workers == 1:
             return OneShot()
@@ -94,3 +142,24 @@ class RiskPeriod:
             middle = (kept + tried) // 2
             kept, tried = (middle, tried) if keeps(middle) else (kept, middle)
         return FixedPeriod(kept)
+
+    def _options(self, batch_size: int | None, sampling: str | None, of_stream: bool) -> dict[str, Any]:
+        """Return batch and sampling of the run, which must be what the rule says of them."""
+        for name, ours, theirs in (
+            ("sampling", self.sampling, sampling),
+            ("batch_size", self.batch_size, batch_size),
+        ):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise ValueError(
+                    f"RiskPeriod({name}={ours!r}) predicts another run than the one with {name}={theirs!r}; leave "
+                    f"{name} out of the rule, which then takes the run's"
+                )
+        options: dict[str, Any] = {"batch_size": batch_size or self.batch_size or 1}
+        if of_stream:  # predictions of streams are of fresh rows
+            return options
+        drawn = sampling or self.sampling or "reshuffle"
+        if drawn not in ("reshuffle", "replacement"):
+            raise ValueError(
+                f'RiskPeriod predicts sampling="reshuffle" and "replacement", got {drawn!r}; take one of these'
+            )
+        return options | {"sampling": drawn}

@@ -29,7 +29,9 @@ def round_lengths(
     Raises
     ------
     ValueError
-        A schedule that looks at the objective: its rounds are known only when it has run.
+        A schedule that looks at the objective: its rounds are known only when it has run. A period below 1.
+    TypeError
+        Something else than these, a period of 2.0 among them.
 
     Examples
     --------
@@ -52,9 +54,18 @@ def round_lengths(
 
 def step_sizes(etas: npt.ArrayLike) -> Etas:
     """Return the step sizes as a float64 array, which must be one-dimensional, positive and finite."""
-    steps = np.ascontiguousarray(etas, dtype=np.float64)
+    if callable(etas):
+        raise TypeError(
+            f"etas must be an array, one step size a step, got {etas!r}; pass it at np.arange(1, n_steps + 1)"
+        )
+    try:
+        steps = np.asarray(etas, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"etas must be an array of numbers, one step size a step, got {etas!r}") from None
     if steps.ndim != 1 or steps.size == 0:
-        raise ValueError(f"etas must be one step size a step, shape (n_steps,), got shape {steps.shape}")
+        hint = f"; for a constant step pass np.full(n_steps, {steps:g})" if steps.ndim == 0 else ""
+        raise ValueError(f"etas must be one step size a step, shape (n_steps,), got shape {steps.shape}{hint}")
+    steps = np.ascontiguousarray(steps)
     if not ((steps > 0) & np.isfinite(steps)).all():
         raise ValueError("etas must be positive and finite")
     return steps
@@ -65,4 +76,6 @@ def _schedule(periods: int | Sequence[int] | npt.NDArray[np.int64] | Schedule) -
         return periods  # type: ignore[return-value]
     if isinstance(periods, (int, np.integer)):
         return FixedPeriod(int(periods))
+    if isinstance(periods, (str, bytes)) or not np.iterable(periods):
+        raise TypeError(f"periods must be an int, a sequence of ints or a Schedule, got {periods!r}")
     return Periods(list(periods))  # type: ignore[arg-type]

@@ -103,7 +103,8 @@ def _hold_against_all_rows(
         if name == "mu":
             # Off in the second order of the sample's error, where what the sample says of its own minimum is in the
             # first. Near l2 it is a rare feature that decides, and there may be a rarer one.
-            low, high = (least if most < 2.0 * least else low), most
+            # Where even its lower end is above what is proved of all rows, it says nothing.
+            low, high = (least if most < 2.0 * least or low > most else low), most
         intervals[name] = float(max(low, least)), float(min(high, most))
         values[name] = float(np.clip(values[name], *intervals[name]))
 

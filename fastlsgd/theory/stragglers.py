@@ -8,6 +8,15 @@ from .. import arguments
 def expected_max_normal(n_workers: int) -> float:
     """Return the mean of the largest of n_workers independent standard normal variables.
 
+    The integral of 1 - Phi^P over x > 0, less that of Phi^P over x < 0 (textbook).
+
+    Parameters
+    ----------
+    n_workers : int
+        P.
+
+    Examples
+    --------
     >>> round(expected_max_normal(2), 4), round(expected_max_normal(16), 4)
     (0.5642, 1.766)
     """
@@ -27,7 +36,17 @@ def round_time(
 
     N step_s + sqrt(N) jitter_s e_P + communication_s with e_P of ``expected_max_normal``: the central limit theorem,
     so for periods of four steps or more. Persistent differences between workers are another matter: they grow with N.
+    (Derived for this package.)
 
+    Parameters
+    ----------
+    period, n_workers : int
+        N and P.
+    step_s, jitter_s, communication_s : float
+        Seconds of a step, mean and standard deviation; of an averaging.
+
+    Examples
+    --------
     >>> round(round_time(64, 16, 1e-4, 1e-5), 6)
     0.006541
     """
@@ -38,6 +57,17 @@ def round_time(
 def exponential_round_time(period: int, n_workers: int, step_s: float) -> float:
     """Return the same exactly for exponential step times: step_s times the mean of the largest of P Gamma(N).
 
+    Of one step it is step_s (1 + 1/2 + .. + 1/P) (textbook).
+
+    Parameters
+    ----------
+    period, n_workers : int
+        N and P.
+    step_s : float
+        Mean seconds of a step.
+
+    Examples
+    --------
     >>> round(exponential_round_time(1, 16, 1.0), 4)  # the harmonic number of 16
     3.3807
     """
