@@ -161,7 +161,21 @@ def bound_schedule(schedule: Any, problem: Problem, step_size: StepSize, n_worke
             "try MiniBatch(), FixedPeriod(16) or OneShot()"
         )
     bind = getattr(schedule, "bind", None)
-    return bind(problem, step_size, n_workers, n_steps) if bind else schedule
+    if bind is None:
+        return schedule
+    try:
+        return bind(problem, step_size, n_workers, n_steps)
+    except ValueError:
+        if problem.X is not None:
+            raise
+        mu = float(np.linalg.eigvalsh(problem.hessian(problem.optimum()))[0])
+        known = (
+            f"AdaptivePeriod(mu={mu:.6g}), of this stream's Hessian at its optimum," if mu > 0 else "FixedPeriod(16)"
+        )
+        raise ValueError(
+            f"{schedule!r} finds its period from rows, and a stream has none to look at; pass {known} or bind it to "
+            "an array drawn from the stream: Problem(*problem.sample(n), ...)"
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Target:
     Attributes
     ----------
     name : str
-        What ``fastlsgd bench --rows`` calls it.
+        What ``fastlsgd bench --list`` shows, and the words of ``fastlsgd bench WORD`` look for.
     what : str
         The row's sentence.
     scene, ours, against : str
