@@ -185,6 +185,28 @@ def test_memory_stays_within_what_is_promised(layout):
         assert growth.grown > growth.data / 2
 
 
+COPYING = """
+import sys
+from fastlsgd import problem
+from fastlsgd.benchmarks import memory
+lay_out = problem.Problem._lay_out
+def with_a_copy(self):
+    lay_out(self)
+    self.copy = self.X.astype("float64")
+problem.Problem._lay_out = with_a_copy
+growth = memory.Growth(**memory._measure_here(sys.argv[1], 60_000, 100, 8))
+print(growth.grown > growth.promised)
+"""
+
+
+@pytest.mark.parametrize("layout", memory.LAYOUTS)
+def test_a_copy_that_the_problem_keeps_breaks_the_promise(layout):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("reads /proc")
+    done = subprocess.run([sys.executable, "-c", COPYING, layout], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_a_failing_process_is_no_reason_to_skip():
     if Path("/proc/self/clear_refs").exists():
         with pytest.raises(RuntimeError, match="failed"):
