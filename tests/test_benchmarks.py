@@ -132,6 +132,14 @@ def test_what_learned_nothing_is_not_timed(problem):
         problems.check_learned(problem, np.zeros(problem.n_params))
 
 
+def test_csr_rows_are_the_same_whatever_the_width_of_their_indices():
+    narrow, wide = (problems.csr(small=True, index=index) for index in ("int32", "int64"))
+    assert (narrow.X.indices.dtype, wide.X.indices.dtype) == (np.int32, np.int64)
+    assert narrow.objective(np.ones(4_700)) == wide.objective(np.ones(4_700))
+    assert 71 < narrow.entries_a_row < 72
+    assert narrow.row_norms().mean_square == pytest.approx(1.0, rel=0.01)
+
+
 def test_the_peer_does_one_pass_of_the_same_problem(problem):
     pytest.importorskip("sklearn")
     peer = ScikitLearnSGD(problem).check()
