@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import excess, skipped_if_missing
+from conftest import excess, ledger, skipped_if_missing
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import problems
@@ -42,7 +42,8 @@ def bench_hogwild(benchmark, timed, problem, n_threads):
         run = fl.Run(problem, n_workers=1, step_size=problems.step(problem), partition="contiguous", record=0)
         assert excess(problem, w_bar) == pytest.approx(excess(problem, run.advance().w_bar), rel=0.5)
     benchmark.group = f"hogwild, {problem!r}"
-    timed(lambda: hogwild(problem, n_threads), problem.n_samples, "gradient", n_threads=n_threads,
+    timed(lambda: hogwild(problem, n_threads), problem.n_samples, "gradient",
+          **ledger(problem, 1, n_threads, "one shared iterate", 0),
           excess=excess(problem, w_bar), excess_w=excess(problem, w))  # fmt: skip
 
 

@@ -9,32 +9,15 @@ import importlib
 
 import numpy as np
 import pytest
-from conftest import SIZE
-from scipy import sparse
+from conftest import SMALL, ledger
 
 import fastlsgd as fl
-
-ROWS, FEATURES, ENTRIES_A_ROW = {"full": (200_000, 47_000, 72), "small": (2_000, 3_000, 20)}[SIZE]
-ETA = 0.5
+from fastlsgd.benchmarks import problems
 
 
 @pytest.fixture(scope="module", params=[np.int32, np.int64], ids=["int32", "int64"])
 def problem(request):
-    rng = np.random.default_rng(0)
-    n_stored = ROWS * ENTRIES_A_ROW
-    columns = np.sort(rng.integers(0, FEATURES, (ROWS, ENTRIES_A_ROW)), axis=1)
-    X = sparse.csr_matrix(
-        (
-            np.abs(rng.standard_normal(n_stored, dtype=np.float32)) / np.sqrt(np.float32(ENTRIES_A_ROW)),
-            columns.ravel().astype(request.param),
-            np.arange(0, n_stored + 1, ENTRIES_A_ROW).astype(request.param),
-        ),
-        shape=(ROWS, FEATURES),
-    )
-    X.indices, X.indptr = X.indices.astype(request.param), X.indptr.astype(request.param)
-    z = X @ rng.standard_normal(FEATURES).astype(np.float32)
-    y = np.where(z + 0.3 * rng.standard_normal(ROWS) > 0, 1.0, -1.0).astype(np.float32)
-    return fl.Problem(X, y, loss="logistic", l2=1e-5)
+    return problems.csr(small=SMALL, index=np.dtype(request.param).name)
 
 
 def _assert_learned(problem, w):
@@ -42,11 +25,13 @@ def _assert_learned(problem, w):
 
 
 def _note(benchmark, problem, **more):
-    benchmark.group = f"CSR {ROWS} x {FEATURES}, {ENTRIES_A_ROW} a row, {problem.X.indices.dtype}"
+    benchmark.group = f"CSR {problem!r}, {problem.entries_a_row:.0f} a row, {problem.X.indices.dtype}"
     if benchmark.stats:
         per = 1e9 / problem.n_entries
         more["ns_an_entry_min"] = per * benchmark.stats.stats.min
         more["ns_an_entry_median"] = per * benchmark.stats.stats.median
+        if "schedule" in more:
+            more["gradients_per_s"] = problem.n_samples / benchmark.stats.stats.min
     benchmark.extra_info.update(n_gradients=problem.n_samples, **more)
 
 
@@ -54,7 +39,7 @@ def _note(benchmark, problem, **more):
 @pytest.mark.parametrize("schedule", [fl.FixedPeriod(256), fl.FixedPeriod(4096), fl.OneShot()], ids=repr)
 @pytest.mark.parametrize(("n_workers", "n_threads"), [(2, 1), (2, 2), (8, 2)])
 def bench_local_sgd_on_csr(benchmark, problem, n_workers, n_threads, schedule, layout):
-    options = {"n_workers": n_workers, "schedule": schedule, "step_size": fl.Constant(ETA), "record": 0}
+    options = {"n_workers": n_workers, "schedule": schedule, "step_size": problems.step(problem), "record": 0}
     runs = []
 
     def lay_out():
@@ -68,15 +53,18 @@ def bench_local_sgd_on_csr(benchmark, problem, n_workers, n_threads, schedule, l
     benchmark.pedantic(lambda run: run.advance(), setup=lay_out, rounds=7, warmup_rounds=1)
     counted = fl.Run(problem, **{**options, "record": 1}, layout="view").advance()
     _note(
-        benchmark, problem, n_workers=n_workers, n_threads=n_threads, schedule=repr(schedule), layout=layout,
-        n_rounds=run.n_rounds, n_bytes=int(counted.trace.n_bytes[-1]),
+        benchmark, problem, **ledger(problem, n_workers, n_threads, schedule, run.n_rounds), layout=layout,
         n_sparse_floats=int(counted.trace.n_sparse_floats[-1]),
     )  # fmt: skip
 
 
 def bench_checks_of_csr(benchmark, problem):
     made = benchmark.pedantic(
-        fl.Problem, args=(problem.X, problem.y), kwargs={"loss": "logistic", "l2": 1e-5}, rounds=7, warmup_rounds=1
+        fl.Problem,
+        args=(problem.X, problem.y),
+        kwargs={"loss": "logistic", "l2": problem.l2},
+        rounds=7,
+        warmup_rounds=1,
     )
     assert made.row_norms() == problem.row_norms()
     _note(benchmark, problem)
@@ -98,10 +86,10 @@ def bench_objective_of_csr(benchmark, problem, n_iterates):
 def bench_scikit_learn_on_csr(benchmark, problem):
     linear_model = pytest.importorskip("sklearn.linear_model")
     model = linear_model.SGDClassifier(
-        loss="log_loss", alpha=problem.l2, average=True, max_iter=1, tol=None, learning_rate="constant", eta0=ETA,
-        fit_intercept=False, random_state=0,
+        loss="log_loss", alpha=problem.l2, average=True, max_iter=1, tol=None, learning_rate="constant",
+        eta0=problems.step(problem).eta, fit_intercept=False, random_state=0,
     )  # fmt: skip
     _assert_learned(problem, model.fit(problem.X, problem.y).coef_[0])
     with importlib.import_module("sklearn").config_context(assume_finite=True):
         benchmark.pedantic(model.fit, args=(problem.X, problem.y), rounds=5, warmup_rounds=1)
-    _note(benchmark, problem)
+    _note(benchmark, problem, **ledger(problem, 1, 1, "serial", 0))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import ledger
 
 import fastlsgd as fl
 from fastlsgd.experiments import replicates
@@ -51,7 +52,21 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def bench_rows(timed, small, kind, d):
     """A row and its target, made and not used."""
-    rows, _, _ = fl.Problem(fl.GaussianStream(d, **KINDS[kind])).rows_for_run(n_workers=1, seed=0, n_visits=1)
+    problem = fl.Problem(fl.GaussianStream(d, **KINDS[kind]), loss="logistic" if kind == "logistic" else "squared")
+    rows, _, _ = problem.rows_for_run(n_workers=1, seed=0, n_visits=1)
+    X, y = rows.streamed(0, 0, 4000)
+    z = X.astype(np.float64) / np.sqrt(problem.stream.eigenvalues)
+    spread = np.sqrt((KINDS[kind].get("kurtosis", 3.0) - 1) / len(X))  # of the mean of a coordinate's square
+    assert np.abs(z.mean(axis=0)).max() < 5 / np.sqrt(len(X))
+    assert np.abs((z**2).mean(axis=0) - 1).max() < 6 * spread + 1e-6
+    at, start = problem.optimum(), np.zeros(d)
+    if kind == "logistic":
+        assert set(np.unique(y)) == {-1.0, 1.0}
+        excess = np.logaddexp(0.0, -y * (X @ at)).mean() - problem.objective(at)
+    else:
+        excess = 0.5 * ((X @ at - y) ** 2).mean() - problem.objective(at)
+    # The targets are of these rows: at the optimum the loss is what it should be.
+    assert abs(excess) < 0.1 * problem.objective(start)
     n_blocks = 20 if small else 20_000 // d
     timed(lambda: rows.make_blocks(n_blocks), rows.make_blocks(n_blocks), "row")
 
@@ -66,11 +81,12 @@ def bench_steps(timed, small, kind, d, n_threads):
     n_steps = 200 if small else 400_000 // d
     step = fl.Constant(problem.safe_step() / 2)
     run = {"n_workers": 8, "n_steps": n_steps, "schedule": fl.OneShot(), "step_size": step}
-    bits = {fl.local_sgd(problem, n_threads=n, record=0, **run).w_bar.tobytes() for n in (1, n_threads)}
-    assert len(bits) == 1
+    answer = fl.local_sgd(problem, n_threads=n_threads, record=0, **run)
+    other = fl.local_sgd(problem, n_threads=3 - n_threads, record=0, **run)
+    assert answer.w_bar.tobytes() == other.w_bar.tobytes()
     timed(
         lambda: fl.local_sgd(problem, n_threads=n_threads, record=0, **run), 8 * n_steps, "gradient",
-        n_workers=8, n_threads=n_threads,
+        **ledger(problem, 8, n_threads, run["schedule"], answer.state.n_rounds),
     )  # fmt: skip
 
 
@@ -79,8 +95,14 @@ def bench_a_million_replicated_steps(timed, small, n_threads):
     """d = 20, four workers, 250 steps, 1,000 replicates in one call."""
     problem = fl.Problem(fl.GaussianStream(20))
     n_replicates = 10 if small else 1000
-    run = {"n_workers": 4, "n_steps": 250, "step_size": fl.Constant(0.1), "n_threads": n_threads}
+    schedule = fl.FixedPeriod(16)
+    run = {
+        "n_workers": 4, "n_steps": 250, "schedule": schedule, "step_size": fl.Constant(0.1), "n_threads": n_threads,
+    }  # fmt: skip
     once = replicates(problem, n_replicates=n_replicates, **run)
     one = fl.local_sgd(problem, seed=n_replicates - 1, record=0, **run)
     assert np.array_equal(once.w_bar[-1, 0], one.w_bar)
-    timed(lambda: replicates(problem, n_replicates=n_replicates, **run), 1000 * n_replicates, "gradient")
+    timed(
+        lambda: replicates(problem, n_replicates=n_replicates, **run), 1000 * n_replicates, "gradient",
+        **ledger(problem, 4, n_threads, schedule, n_replicates * once.n_rounds),
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from conftest import skipped_if_missing
+from conftest import ledger, skipped_if_missing
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import problems
@@ -28,5 +28,5 @@ def bench_threads(timed, busy_core, small, n_workers, n_threads, period, load):
         problem, n_workers=n_workers, n_threads=n_threads, n_steps=n_steps, schedule=fl.FixedPeriod(period)
     ).check()
     with busy_core.at_work() if load == "busy" else contextlib.nullcontext():
-        timed(work.seconds, work.n_gradients, "gradient", n_workers=n_workers, n_threads=n_threads,
-              schedule=repr(work.run.schedule), n_rounds=work.n_rounds, load=load)  # fmt: skip
+        timed(work.seconds, work.n_gradients, "gradient", load=load,
+              **ledger(problem, n_workers, n_threads, work.run.schedule, work.n_rounds))  # fmt: skip

@@ -52,17 +52,39 @@ def isa(request):
     fl._kernels.use_isa(before)
 
 
+LEDGER = {"n_workers", "n_threads", "schedule", "n_rounds", "n_bytes"}
+
+
+def ledger(problem, n_workers, n_threads, schedule, n_rounds):
+    """Return what every benchmark of gradients carries beside its times, as extra for ``timed``."""
+    a_round = allreduce_bytes(n_workers, problem.n_params, problem.dtype.itemsize)
+    return {
+        "n_workers": n_workers,
+        "n_threads": n_threads,
+        "schedule": schedule if isinstance(schedule, str) else repr(schedule),
+        "n_rounds": n_rounds,
+        "n_bytes": n_rounds * a_round,
+    }
+
+
 @pytest.fixture
 def timed(benchmark):
-    """Call timed(function, n, unit, **extra): times calls, and says what one of their n units took."""
+    """Call timed(function, n, unit, **extra): times calls, and says what one of their n units took.
+
+    Of gradients also how many a second there are; the extra they need is a ``ledger``.
+    """
 
     def run(function, n, unit, *, rounds=ROUNDS, limit_ns=None, **extra):
+        if unit == "gradient" and not extra.keys() >= LEDGER:
+            raise TypeError(f"a benchmark of gradients carries a ledger: {', '.join(sorted(LEDGER - extra.keys()))}")
         benchmark.pedantic(function, rounds=rounds, warmup_rounds=rounds > 1)
         if benchmark.stats is None:  # --benchmark-disable: it has run once
             return
         stats = benchmark.stats.stats
         least, middle = 1e9 * stats.min / n, 1e9 * stats.median / n
         fraction = {} if limit_ns is None else {"fraction_of_limit": limit_ns / least}
+        if unit == "gradient":
+            extra["gradients_per_s"] = 1e9 / least
         benchmark.extra_info.update(fraction | {f"ns_a_{unit}_min": least, f"ns_a_{unit}_median": middle} | extra)
 
     return run
@@ -81,14 +103,8 @@ def timed_pass(benchmark, timed):
             work.n_gradients,
             "gradient",
             limit_ns=limit_ns(problem, run.trace.n_threads, run.batch_size, stored_share(run)),
-            n_workers=run.n_workers,
-            n_threads=run.trace.n_threads,
-            schedule=repr(run.schedule),
-            n_rounds=work.n_rounds,
-            n_bytes=work.n_rounds * allreduce_bytes(run.n_workers, problem.n_params, problem.dtype.itemsize),
+            **ledger(problem, run.n_workers, run.trace.n_threads, run.schedule, work.n_rounds),
         )
-        if benchmark.stats is not None:
-            benchmark.extra_info["gradients_per_s"] = 1e9 / benchmark.extra_info["ns_a_gradient_min"]
         return work
 
     return run

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .data import is_memory_mapped, shard_sizes
-from .problem import Problem
+from .problem import NoRows, Problem
 from .schedules import Schedule
 from .stepsizes import Constant, StepSize
 
@@ -179,7 +179,17 @@ def bound_schedule(
     bind = getattr(schedule, "bind", None)
     if bind is None:
         return schedule
-    return bind(problem, step_size, n_workers, n_steps, **(run if getattr(schedule, "needs_run", False) else {}))
+    try:
+        return bind(problem, step_size, n_workers, n_steps, **(run if getattr(schedule, "needs_run", False) else {}))
+    except NoRows:
+        mu = float(np.linalg.eigvalsh(problem.hessian(problem.optimum()))[0])
+        known = (
+            f"AdaptivePeriod(mu={mu:.6g}), of this stream's Hessian at its optimum," if mu > 0 else "FixedPeriod(16)"
+        )
+        raise ValueError(
+            f"{schedule!r} finds its period from rows, and a stream has none to look at; pass {known} or bind it to "
+            "an array drawn from the stream: Problem(*problem.sample(n), ...)"
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)

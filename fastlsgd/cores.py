@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -166,6 +167,32 @@ class _Controller(threadpoolctl.LibController):
 threadpoolctl.register(_Controller)
 
 
-def one_blas_thread(n_params: int) -> AbstractContextManager[Any]:
-    """Hold BLAS to one thread where a second one costs more than it brings."""
-    return threadpoolctl.threadpool_limits(1, user_api="blas") if n_params <= ONE_BLAS_THREAD else nullcontext()
+class _OneBlasThread:
+    """BLAS has one limit for the whole process: the first user sets it and the last one takes it away."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_users = threading.Lock(), 0
+        self._limit: threadpoolctl.threadpool_limits | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self._lock:
+            if self._limit is None:
+                self._limit = threadpoolctl.threadpool_limits(1, user_api="blas")
+            self._n_users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_users -= 1
+                if self._n_users == 0:
+                    self._limit.restore_original_limits()
+                    self._limit = None
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+def one_blas_thread(n_params: int) -> AbstractContextManager[None]:
+    """Hold BLAS to one thread where a second one costs more than it brings; several Python threads may at a time."""
+    return _one_blas_thread.held() if n_params <= ONE_BLAS_THREAD else nullcontext()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import numbers
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,10 @@ BLOCK_ENTRIES = 2**25
 DENSE_HESSIAN = 5000
 # Of sparse rows it is made from dense blocks, so its products with vectors are cheaper much sooner.
 DENSE_HESSIAN_OF_SPARSE = 500
+
+
+class NoRows(ValueError):
+    """A stream was asked for its rows, of which it has no number."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,7 @@ class Problem:
         self.is_sparse = sparse.is_sparse(self.X)
         self.y = _check_targets(y, self.X, self.loss)
         self.sample_weight = None if sample_weight is None else _check_weights(sample_weight, self.X)
-        if not isinstance(l2, (int, float, np.floating, np.integer)) or not 0.0 <= l2 < math.inf:
-            raise ValueError(f"l2 must be a finite number >= 0, got {l2!r}")
-        self.l2 = float(l2)
+        self.l2 = check_l2(l2)
         self.fit_intercept = bool(fit_intercept)
         self._norms: RowNorms | None = None
         self._optimum: Vector | None = None
@@ -565,12 +568,21 @@ def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
         return linalg.lstsq(hessian, gradient)[0]
 
 
+def check_l2(l2: Any) -> float:
+    """Return l2 as a float; raise ValueError unless it is a finite number >= 0."""
+    if not isinstance(l2, (int, float, np.floating, np.integer)) or not 0.0 <= l2 < math.inf:
+        raise ValueError(f"l2 must be a finite number >= 0, got {l2!r}")
+    return float(l2)
+
+
 def _check_targets(y: Any, X: Any, loss: Loss) -> np.ndarray:
     if not loss.is_binary:
         return check_column("y", y, X)
     labels = np.asarray(y)
     want = f"y must hold the labels -1 and +1 for the {loss.name} loss, got "
     if labels.dtype.kind in "OSUT":
+        if labels.dtype.kind == "O" and all(isinstance(label, numbers.Real) for label in labels.flat):
+            raise ValueError(f"{want}numbers of dtype object; pass y.astype(float)")
         shown = sorted({str(label) for label in labels.ravel()[:1000]})[:3] or ["no label"]
         raise ValueError(f"{want}text such as {shown}; pass np.where(y == {shown[-1]!r}, 1.0, -1.0)")
     if labels.dtype.kind == "b":

@@ -8,6 +8,7 @@ same step; cutting changes no bit.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import inspect
@@ -53,7 +54,9 @@ class Diverged(ArithmeticError):  # noqa: N818 - named for what happened
     eta : float
         The step size of that step.
     state : State
-        The run at the start of the slice in which it happened: finite, and to be gone on from.
+        The run at the start of the slice in which it happened: finite. With the same arguments (``record`` and
+        ``callback`` may differ) a run goes on from it to just before step t, to see what happens there. A smaller
+        step is another run: begin it from there with ``w0=error.state.W.mean(axis=0)``.
     """
 
     def __init__(self, message: str, *, t: int, worker: int, eta: float, state: State) -> None:
@@ -144,7 +147,10 @@ class Run:
         self.problem = problem
         self.n_workers = arguments.whole("n_workers", n_workers)
         self.batch_size = arguments.whole("batch_size", batch_size)
-        if n_steps is None:  # one pass over the data; a stream says that it has none
+        if problem.X is None and (n_steps is None or isinstance(weights, str)):
+            what = "n_steps: local steps per worker" if n_steps is None else "weights as None or numbers"
+            raise ValueError(f"a stream has no rows to count; say {what}")
+        if n_steps is None:  # one pass over the data
             n_steps = max(1, -(-problem.n_samples // (self.n_workers * self.batch_size)))
         self.n_steps = arguments.whole("n_steps", n_steps)
         if self.n_steps * self.n_workers * self.batch_size >= 2**62:
@@ -648,6 +654,11 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     >>> result.state.n_rounds
     200
     """
+    known = inspect.signature(Run).parameters
+    for name in options.keys() - known.keys():
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise TypeError(f"local_sgd() got an unexpected keyword argument {name!r}{hint}")
     run = Run(problem, **options)
     try:
         run.advance()

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from . import _kernels
 from .data import check_storage
 from .losses import Loss
-from .problem import Problem, RowNorms, Vector
+from .problem import NoRows, Problem, RowNorms, Vector, check_l2
 from .streams import GaussianStream, QuadraticStream, Stream
 
 # Beyond so many standard deviations a normal variable has no mass that counts.
@@ -53,16 +53,15 @@ class StreamProblem(Problem):
                 "a stream has targets of its own, and neither sample_weight nor an intercept: leave out y, "
                 "sample_weight and fit_intercept"
             )
-        if not isinstance(l2, (int, float, np.floating, np.integer)) or not 0.0 <= l2 < math.inf:
-            raise ValueError(f"l2 must be a finite number >= 0, got {l2!r}")
+        self.l2 = check_l2(l2)
         if isinstance(X, QuadraticStream):
-            if self.loss.name != "squared" or l2:
+            if self.loss.name != "squared" or self.l2:
                 raise ValueError("a QuadraticStream is an objective of its own: leave out loss and l2")
         elif self.loss.is_binary and X.target != "logistic":
             raise ValueError(f"the {self.loss.name} loss needs labels: pass GaussianStream(..., target='logistic')")
         elif X.target == "logistic" and X.kurtosis != 3.0:
             raise ValueError(f"a logistic target needs normal rows, got kurtosis {X.kurtosis!r}: leave it at 3")
-        self.l2, self.fit_intercept, self.is_sparse = float(l2), False, False
+        self.fit_intercept, self.is_sparse = False, False
         self.X, self.y, self.sample_weight = None, None, None  # type: ignore[assignment]
         self._optimum: Vector | None = None
 
@@ -75,7 +74,9 @@ class StreamProblem(Problem):
     @property
     def n_samples(self) -> int:
         """Raise: a stream has no end."""
-        raise ValueError("a stream has no rows to count; say n_steps, and draw an array from it by sample(n)")
+        raise NoRows(
+            "a stream has no rows to count or to estimate from; draw an array: Problem(*problem.sample(n), ...)"
+        )
 
     @property
     def n_features(self) -> int:

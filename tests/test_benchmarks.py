@@ -132,6 +132,14 @@ def test_what_learned_nothing_is_not_timed(problem):
         problems.check_learned(problem, np.zeros(problem.n_params))
 
 
+def test_csr_rows_are_the_same_whatever_the_width_of_their_indices():
+    narrow, wide = (problems.csr(small=True, index=index) for index in ("int32", "int64"))
+    assert (narrow.X.indices.dtype, wide.X.indices.dtype) == (np.int32, np.int64)
+    assert narrow.objective(np.ones(4_700)) == wide.objective(np.ones(4_700))
+    assert 71 < narrow.entries_a_row < 72
+    assert narrow.row_norms().mean_square == pytest.approx(1.0, rel=0.01)
+
+
 def test_the_peer_does_one_pass_of_the_same_problem(problem):
     pytest.importorskip("sklearn")
     peer = ScikitLearnSGD(problem).check()
@@ -183,6 +191,28 @@ def test_memory_stays_within_what_is_promised(layout):
     assert growth.grown <= growth.promised
     if layout == "packed":
         assert growth.grown > growth.data / 2
+
+
+COPYING = """
+import sys
+from fastlsgd import problem
+from fastlsgd.benchmarks import memory
+lay_out = problem.Problem._lay_out
+def with_a_copy(self):
+    lay_out(self)
+    self.copy = self.X.astype("float64")
+problem.Problem._lay_out = with_a_copy
+growth = memory.Growth(**memory._measure_here(sys.argv[1], 60_000, 100, 8))
+print(growth.grown > growth.promised)
+"""
+
+
+@pytest.mark.parametrize("layout", memory.LAYOUTS)
+def test_a_copy_that_the_problem_keeps_breaks_the_promise(layout):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("reads /proc")
+    done = subprocess.run([sys.executable, "-c", COPYING, layout], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_a_failing_process_is_no_reason_to_skip():

@@ -205,3 +205,22 @@ def test_the_caches_are_read_where_the_system_shows_them(machine):
         for name, text in (("level", level), ("type", kind), ("size", size)):
             machine(f"sys/devices/system/cpu/cpu0/cache/index{index}/{name}", text + "\n")
     assert cores.caches() == ["L1 48K", "L2 1024K"]
+
+
+def test_blas_has_its_threads_back_when_the_last_of_several_has_left():
+    def n_threads():
+        return {entry["num_threads"] for entry in threadpoolctl.threadpool_info() if entry["user_api"] == "blas"}
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = n_threads()
+        first, second = cores.one_blas_thread(3), cores.one_blas_thread(3)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert n_threads() == {1}
+        second.__exit__(None, None, None)
+        assert n_threads() == before
+        with cores.one_blas_thread(3):
+            assert n_threads() == {1}
+        with cores.one_blas_thread(10_000):
+            assert n_threads() == before

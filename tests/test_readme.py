@@ -55,6 +55,13 @@ def test_every_room_of_the_package_is_in_the_map():
             assert f"fastlsgd/{entry.name}" in text, entry.name
 
 
+def test_every_file_of_the_kernels_is_in_the_map():
+    text = blocks("text")[0]
+    for entry in (ROOT / "src").glob("*.[ch]"):
+        if entry.name != "_kernels.c":  # made by Cython
+            assert re.search(rf"\b{re.escape(entry.name)}\b", text), entry.name
+
+
 def test_the_picture_is_there():
     for name in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / name).stat().st_size > 10_000

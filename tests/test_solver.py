@@ -245,6 +245,9 @@ def test_a_diverging_run_names_the_first_step_and_worker(n_threads, schedule):
             run.advance()
         assert (again.value.t, again.value.worker) == (error.t, error.worker)
         assert run.t == error.t - 1
+        # What its docstring says of a smaller step.
+        smaller = settings | {"step_size": fl.Constant(problem.safe_step()), "w0": error.state.W.mean(axis=0)}
+        assert np.isfinite(fl.local_sgd(problem, **smaller).w).all()
 
 
 def test_an_interrupt_in_a_diverging_slice_leaves_a_finite_run(monkeypatch):
@@ -443,7 +446,8 @@ BAD_ARGUMENTS = {
     "schedule class": ({"schedule": fl.OneShot}, "schedule must have a method next_periods, got <class"),
     "callback": ({"callback": 3}, "callback must be a function of a record or None, got 3"),
     "checkpoint": ({"checkpoint": "/no/such/folder/x"}, "checkpoint must be a path in a folder that exists"),
-    "unknown": ({"bogus": 1}, r"unexpected keyword argument 'bogus'"),
+    "unknown": ({"bogus": 1}, r"^local_sgd\(\) got an unexpected keyword argument 'bogus'$"),
+    "misspelt": ({"n_worker": 2}, r"^local_sgd\(\) got .* 'n_worker'; did you mean 'n_workers'\?"),
     "schedule": ({"schedule": 16}, "schedule must have a method next_periods, got 16"),
     "weights": ({"weights": [0.5, 0.5]}, r"weights must have shape \(4,\)"),
     "weights sum": ({"weights": [1.0, 1, 1, 1]}, "must be >= 0 and sum to 1, got sum 4"),
@@ -479,6 +483,16 @@ def test_a_problem_is_needed_and_its_numbers_are_checked():
             fl.Problem(X, y, **wrong)
     with pytest.raises(ValueError, match=r"w must have shape \(38,\) or \(m, 38\), got \(37,\); its last entry"):
         fl.Problem(X, y, fit_intercept=True).objective(np.zeros(37))
+
+
+def test_labels_that_are_numbers_of_dtype_object_are_told_what_makes_them_floats():
+    X, y = make_data("logistic")
+    for given in (y.astype(object), np.array([int(label) for label in y], dtype=object)):
+        with pytest.raises(ValueError, match=r"numbers of dtype object; pass y.astype\(float\)"):
+            fl.Problem(X, given, loss="logistic")
+        assert np.array_equal(fl.Problem(X, given.astype(float), loss="logistic").y, y)
+    with pytest.raises(ValueError, match=r"text such as \['-1.0', '1.0'\]"):
+        fl.Problem(X, np.array([str(label) for label in y], dtype=object), loss="logistic")
 
 
 def test_a_step_beyond_the_bound_is_warned_of(problem):

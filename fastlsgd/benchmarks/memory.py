@@ -1,7 +1,7 @@
-"""What a run adds to the memory of its process, measured in a process of its own.
+"""What a problem and its run add to the memory of their process, measured in a process of its own.
 
 ``python -m fastlsgd.benchmarks.memory LAYOUT ROWS FEATURES WORKERS`` is that process; it writes one JSON object. The
-data are float32, so an array of float64 anywhere would show at once.
+data are float32, so a copy of the rows, in float64 above all, would show at once.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ LAYOUTS = ("view", "packed", "mapped")
 
 @dataclass(frozen=True)
 class Growth:
-    """Bytes that a run added at its peak, beside what it was promised to stay within.
+    """Bytes that a problem and its run added at their peak, beside what it was promised to stay within.
 
     Attributes
     ----------
     grown : int
-        Peak resident bytes during the run, less those before it; for a mapped file, private bytes alone.
+        Peak resident bytes, less those before the Problem was made; for a mapped file, private bytes alone.
     data : int
         Bytes of X and y.
     n_samples, n_features, n_workers : int
@@ -53,7 +53,7 @@ class Growth:
 
 
 def measure(layout: str, n_samples: int, n_features: int, n_workers: int = 8) -> Growth:
-    """Run two passes in a process of its own and return what it added to that process's memory.
+    """Make a Problem and run two passes in a process of its own; return what that added to the process's memory.
 
     Parameters
     ----------
@@ -132,11 +132,11 @@ def _measure_here(layout: str, n_samples: int, n_features: int, n_workers: int) 
         # Imports, and helpers with their stacks, belong to no run.
         few = slice(max(64, n_workers))
         Run(Problem(X[few].copy(), y[few], loss="logistic"), **options).advance()
-        problem = Problem(X, y, loss="logistic")
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
         before = _status("RssAnon" if layout == "mapped" else "VmRSS")
         watch = _PrivatePeak()
         watch.start()
+        problem = Problem(X, y, loss="logistic")
         run = Run(problem, n_steps=2 * n_samples // n_workers, **options)
         run.advance()
         private = watch.finish()

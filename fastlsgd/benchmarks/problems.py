@@ -28,6 +28,24 @@ def logistic(n_features: int, *, small: bool = False, dtype: str = "float32", lo
     return Problem(X.astype(dtype, copy=False), y.astype(dtype), loss=loss, l2=1e-4)
 
 
+def csr(*, small: bool = False, index: str = "int32") -> Problem:
+    """Return a logistic problem of CSR rows: 72 normal values each, of unit norm, in columns drawn uniformly.
+
+    Columns that a row draws twice are added, so a few rows hold fewer.
+    """
+    from scipy import sparse
+
+    n, d, nnz = (20_000, 4_700, 72) if small else (200_000, 47_000, 72)
+    rng = np.random.default_rng(0)
+    columns = np.sort(rng.integers(0, d, (n, nnz), dtype=np.int32), axis=1)
+    values = rng.standard_normal((n, nnz), dtype=np.float32) / np.float32(np.sqrt(nnz))
+    X = sparse.csr_matrix((values.ravel(), columns.ravel(), np.arange(0, n * nnz + 1, nnz, dtype=np.int32)), (n, d))
+    X.sum_duplicates()
+    y = np.where(X @ rng.standard_normal(d).astype(np.float32) > 0, np.float32(1), np.float32(-1))
+    X.indices, X.indptr = X.indices.astype(index), X.indptr.astype(index)
+    return Problem(X, y, loss="logistic", l2=1e-6)
+
+
 def step(problem: Problem) -> Constant:
     """Return the constant step of every side: well inside what is stable, the rows having unit entries.
 

@@ -32,7 +32,7 @@ class Target:
     Attributes
     ----------
     name : str
-        What ``fastlsgd bench --rows`` calls it.
+        What ``fastlsgd bench --list`` shows, and the words of ``fastlsgd bench WORD`` look for.
     what : str
         The row's sentence.
     scene, ours, against : str
@@ -185,16 +185,7 @@ def _blocks(n_features: int, small: bool) -> Makers:
 
 
 def _sparse(small: bool) -> Makers:
-    from scipy import sparse
-
-    n, d, nnz = (20_000, 4_700, 72) if small else (200_000, 47_000, 72)
-    rng = np.random.default_rng(0)
-    columns = np.sort(rng.integers(0, d, (n, nnz), dtype=np.int32), axis=1)
-    values = rng.standard_normal((n, nnz), dtype=np.float32) / np.float32(np.sqrt(nnz))
-    X = sparse.csr_matrix((values.ravel(), columns.ravel(), np.arange(0, n * nnz + 1, nnz, dtype=np.int32)), (n, d))
-    X.sum_duplicates()
-    y = np.where(X @ rng.standard_normal(d).astype(np.float32) > 0, np.float32(1), np.float32(-1))
-    problem = Problem(X, y, loss="logistic", l2=1e-6)
+    problem = problems.csr(small=small)
     return {
         "scikit-learn": lambda: ScikitLearnSGD(problem, shuffle=True).check(),
         "scikit-learn, in order": lambda: ScikitLearnSGD(problem).check(),
