@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .data import is_memory_mapped, shard_sizes
-from .problem import NoRows, Problem
+from .problem import NoRowsError, Problem
 from .schedules import Schedule
 from .stepsizes import Constant, StepSize
 
@@ -181,7 +181,7 @@ def bound_schedule(
         return schedule
     try:
         return bind(problem, step_size, n_workers, n_steps, **(run if getattr(schedule, "needs_run", False) else {}))
-    except NoRows:
+    except NoRowsError:
         mu = float(np.linalg.eigvalsh(problem.hessian(problem.optimum()))[0])
         known = (
             f"AdaptivePeriod(mu={mu:.6g}), of this stream's Hessian at its optimum," if mu > 0 else "FixedPeriod(16)"

@@ -38,7 +38,7 @@ DENSE_HESSIAN = 5000
 DENSE_HESSIAN_OF_SPARSE = 500
 
 
-class NoRows(ValueError):
+class NoRowsError(ValueError):
     """A stream was asked for its rows, of which it has no number."""
 
 

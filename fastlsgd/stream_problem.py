@@ -20,7 +20,7 @@ import numpy.typing as npt
 from . import _kernels
 from .data import check_storage
 from .losses import Loss
-from .problem import NoRows, Problem, RowNorms, Vector, check_l2
+from .problem import NoRowsError, Problem, RowNorms, Vector, check_l2
 from .streams import GaussianStream, QuadraticStream, Stream
 
 # Beyond so many standard deviations a normal variable has no mass that counts.
@@ -74,7 +74,7 @@ class StreamProblem(Problem):
     @property
     def n_samples(self) -> int:
         """Raise: a stream has no end."""
-        raise NoRows(
+        raise NoRowsError(
             "a stream has no rows to count or to estimate from; draw an array: Problem(*problem.sample(n), ...)"
         )
 
