@@ -80,7 +80,8 @@ def least_squares(n_features: int = 20) -> Quadratic:
 
 
 def many(problem: Problem, request: Request, n_replicates: int, **options: Any) -> Replicates:
-    """Return replicates of a run, with the request's seeds and threads."""
+    """Return replicates of a run, with the request's seeds and threads; rows are drawn with replacement."""
+    options["sampling"] = None if problem.X is None else "replacement"
     return replicates(problem, n_replicates=n_replicates, seed=request.seed, n_threads=request.n_threads, **options)
 
 
