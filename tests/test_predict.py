@@ -53,7 +53,7 @@ _cache: dict[str, tuple[Expansion, float]] = {}
 def known(name):
     """The problem's expansion and its stability limit, once a session."""
     if name not in _cache:
-        around = Expansion((PROBLEMS | {"heavy": heavy})[name]())
+        around = Expansion((PROBLEMS | {"heavy": heavy, "small": lambda: drawn(n=2_000, d=4)})[name]())
         _cache[name] = around, theory.data_stability_limit(around)
     return _cache[name]
 
@@ -294,7 +294,7 @@ def test_too_many_parameters_are_refused():
 
 @pytest.mark.parametrize("sampling", ["replacement", "reshuffle"])
 def test_risk_period_keeps_its_word(sampling):
-    around, limit = known("drawn")
+    around, limit = known("small")
     setting = Setting(around.problem, fl.Constant(0.02 * limit), 16, 20_000, sampling)
     found = check_risk_period(setting, 0.2, around=around, most=200)
     assert found.period > 1
@@ -302,7 +302,7 @@ def test_risk_period_keeps_its_word(sampling):
 
 
 def test_a_run_binds_risk_period_to_its_problem():
-    problem = drawn(n=1_000, d=2)
+    problem = drawn(n=300, d=2)
     rule = fl.RiskPeriod(0.2, sampling="replacement")
     options = {"n_workers": 8, "n_steps": 2_000, "step_size": fl.Constant(0.05), "sampling": "replacement"}
     run = fl.local_sgd(problem, schedule=rule, **options)
