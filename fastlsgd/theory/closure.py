@@ -123,7 +123,8 @@ def settle(
         It does not: eta is beyond the stability limit, of the mean or of the second moment.
     """
     m = len(around.eigenvalues)
-    centre, spread, size = np.zeros(m), np.zeros((m, m)), 0.0
+    centre, spread, size, change = np.zeros(m), np.zeros((m, m)), 0.0, 0.0
+    share_of_new, seen = 1.0, np.zeros((2, 0, 0))
     phases: list[Matrix] = [spread]
     young: Young | None = None
     for _ in range(MOST_ITERATIONS):
@@ -131,6 +132,10 @@ def settle(
         kurtosis = np.zeros_like(variance)
         if young is not None:
             kurtosis = _kurtosis(around, variance, young, w2, eta, batch_size)
+        found = np.array([variance, kurtosis])
+        if found.shape == seen.shape:
+            found = share_of_new * found + (1.0 - share_of_new) * seen
+        variance, kurtosis = seen = found
         gradient, hessian, squares, fourth = around.averaged(centre, variance, kurtosis)
         data_hessian, data_gradient = hessian - around.penalty, gradient - around.penalty @ centre
         noise = (squares - data_hessian @ spread @ data_hessian - np.outer(data_gradient, data_gradient)) / batch_size
@@ -164,9 +169,12 @@ def settle(
             # Three points miss the start of a long round: their mean is put right.
             phases = [spread_at(share) for share in shares + (mean_share - shares.mean(axis=0))]
             young = Young(noise, fourth, spread_at(np.full((m, m), w2)), spread_at(np.ones((m, m))))
-        centre = centre - np.linalg.solve(hessian, gradient)
+        centre = centre - share_of_new * np.linalg.solve(hessian, gradient)
         before, size = size, float((around.eigenvalues * np.diag(spread)).sum())
-        if abs(size - before) <= SETTLED * size:
+        changed_before, change = change, size - before
+        if change * changed_before < 0.0:  # to and fro, for ever perhaps: by smaller steps
+            share_of_new = max(0.8 * share_of_new, 0.2)
+        if abs(change) <= SETTLED * size:
             return Settled(centre, spread, noise, np.array([variance, kurtosis]), eigenvalues, directions)
         if not np.isfinite(size):
             break
