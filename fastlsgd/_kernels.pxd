@@ -144,7 +144,7 @@ cdef extern from "losses.h" nogil:
     double fl_log1p(double)
     double fl_inverse_power(double t, double alpha)
     double fl_loss(int loss, double z, double y)
-    double fl_dloss(int loss, double z, double y)
+    double fl_dloss(int loss, double z, double y, double scale)
 
 
 cdef extern from "team.h" nogil:

@@ -144,7 +144,7 @@ def dloss(int which, const double[::1] z, const double[::1] y, double[::1] out):
     cdef Py_ssize_t i
     with nogil:
         for i in range(z.shape[0]):
-            out[i] = fl_dloss(which, z[i], y[i])
+            out[i] = fl_dloss(which, z[i], y[i], 1.0)
 
 
 def deal(uint32_t[::1] order, seed, int64_t rows_a_block=0):

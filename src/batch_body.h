@@ -10,28 +10,34 @@
 #if FL_IS_FLOAT
 typedef uint32_t FN(words_of_all) __attribute__((vector_size(FL_VBYTES), may_alias));
 
-static inline __attribute__((always_inline)) V FN(clamped_all)(V x)
+static inline __attribute__((always_inline)) V FN(clamped_all)(V t)
 {
 #if defined(FL_MIN_FLOAT)
     const V zero = {0};
-    return (V)FL_MIN_FLOAT(zero + 87.0f, FL_MAX_FLOAT(zero - 87.0f, x));
+    return (V)FL_MIN_FLOAT(zero + FL_EXPONENT_MAX, FL_MAX_FLOAT(zero + FL_EXPONENT_MIN, t));
 #else
     for (int e = 0; e < VL; e++)
-        x[e] = fl_clamped(x[e]);
-    return x;
+        t[e] = fl_clamped(t[e]);
+    return t;
 #endif
 }
-FL_DEFINE_EXPF_PARTS(FN(expf_parts_all), V, FN(clamped_all))
+FL_DEFINE_EXP2F_PARTS(FN(exp2f_parts_all), V)
 static inline V FN(scale_down_all)(V shifted) { return (V)((127u - (FN(words_of_all))shifted) << 23); }
-FL_DEFINE_DLOSSF(FN(dloss_all), V, FN(expf_parts_all), FN(scale_down_all))
+FL_DEFINE_LOGISTIC_DLOSSF(FN(logistic_dlossf_all), V, FN(clamped_all), FN(exp2f_parts_all), FN(scale_down_all))
+static inline __attribute__((always_inline)) V FN(dloss_all)(int loss, V z, V y, V scale)
+{
+    if (loss == FL_SQUARED)
+        return scale * (z - y);
+    return FN(logistic_dlossf_all)(z, y, scale);
+}
 #else
-static inline __attribute__((always_inline)) V FN(dloss_all)(int loss, V z, V y)
+static inline __attribute__((always_inline)) V FN(dloss_all)(int loss, V z, V y, V scale)
 {
     T margins[VL] __attribute__((aligned(FL_VBYTES))), targets[VL] __attribute__((aligned(FL_VBYTES)));
     W_AT(margins) = z;
     W_AT(targets) = y;
     for (int e = 0; e < VL; e++)
-        margins[e] = FN(dloss)(loss, margins[e], targets[e]);
+        margins[e] = FN(dloss)(loss, margins[e], targets[e], scale[e]);
     return W_AT(margins);
 }
 #endif
@@ -53,13 +59,13 @@ static inline __attribute__((always_inline)) V FN(slopes_of_all)(int loss, V z, 
 #endif
     const T *of = targets;
     const V y = ALL;
-    V slope = FN(dloss_all)(loss, z, y);
+    V scale = eta - (V){0};
     if (weights) {
         of = weights;
         const V s = ALL;
-        slope = s * slope;
+        scale *= s;
     }
-    return eta * slope;
+    return FN(dloss_all)(loss, z, y, scale);
 #undef ALL
 #undef FOUR_FROM
 #undef OF

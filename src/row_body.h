@@ -26,8 +26,10 @@ typedef T FN(vec) __attribute__((vector_size(FL_VBYTES), aligned(FL_VBYTES), may
 typedef T FN(uvec) __attribute__((vector_size(FL_VBYTES), aligned(sizeof(T)), may_alias));
 #if FL_IS_FLOAT
 typedef int32_t FN(bits) __attribute__((vector_size(FL_VBYTES), may_alias));
+typedef int32_t FN(bits16) __attribute__((vector_size(16), may_alias));
 #else
 typedef int64_t FN(bits) __attribute__((vector_size(FL_VBYTES), may_alias));
+typedef int64_t FN(bits16) __attribute__((vector_size(16), may_alias));
 #endif
 #define V FN(vec)
 #define LANE_BITS FN(bits)
@@ -98,31 +100,35 @@ static inline __attribute__((always_inline)) V FN(load_last)(const D *x, const F
 /* Lanes of a and then of b, picked by number: as many as a has, or (PICK4) four. */
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define SHUFFLE16(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
 #else
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (LANE_BITS){__VA_ARGS__})
+#define SHUFFLE16(v, ...) __builtin_shuffle(v, (FN(bits16)){__VA_ARGS__})
 #endif
 #define PICK4(v, i, j, k, l) ((FN(four)){v[i], v[j], v[k], v[l]})
 typedef T FN(four) __attribute__((vector_size(4 * sizeof(T)), may_alias));
 
-/* Fold the lanes of one vector in halves. */
+/* Fold the lanes of one vector in halves, no wider than they are: a step waits for this. */
+#define HALVES_OF(type, v) (((const type *)&(v))[0] + ((const type *)&(v))[1])
+typedef T FN(lanes32) __attribute__((vector_size(32), may_alias));
+typedef T FN(lanes16) __attribute__((vector_size(16), may_alias));
 static inline __attribute__((always_inline)) T FN(fold)(V v)
 {
-#if VL == 16
-    v += SHUFFLE(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
-    v += SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
-    v += SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    v += SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-#elif VL == 8
-    v += SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
-    v += SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
-    v += SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6);
-#elif VL == 4
-    v += SHUFFLE(v, v, 2, 3, 0, 1);
-    v += SHUFFLE(v, v, 1, 0, 3, 2);
+#if FL_VBYTES == 64
+    const FN(lanes32) half = HALVES_OF(FN(lanes32), v);
+    FN(lanes16) s = HALVES_OF(FN(lanes16), half);
+#elif FL_VBYTES == 32
+    FN(lanes16) s = HALVES_OF(FN(lanes16), v);
 #else
-    v += SHUFFLE(v, v, 1, 0);
+    FN(lanes16) s = v;
 #endif
-    return v[0];
+#if FL_IS_FLOAT
+    s += SHUFFLE16(s, 2, 3, 0, 1);
+    s += SHUFFLE16(s, 1, 0, 3, 2);
+#else
+    s += SHUFFLE16(s, 1, 0);
+#endif
+    return s[0];
 }
 
 /* The same for four vectors at once: they are woven together as they shrink, so that

@@ -168,8 +168,7 @@ static inline __attribute__((always_inline)) T FNI(slope_at_hand)(
         FNI(prefetch_entries)(shards, ahead[r + SPARSE_AHEAD]);
     *its = FNI(entries_of)(shards, row);
     const T z = scale * FNI(sparse_dot)(*its, v, (U)shards->n_features, columns, broken) + shift;
-    const T slope = FN(dloss)(loss, z, y[row]);
-    return s ? s[row] * slope : slope;
+    return FN(dloss)(loss, z, y[row], s ? s[row] : (T)1);
 }
 
 /* Steps of one row each: its columns are copied once, its slope stays in a register. */

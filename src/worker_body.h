@@ -15,12 +15,13 @@ static inline __attribute__((always_inline)) void FN(flush)(T *sum, double *sum6
 #endif
 }
 
-static inline __attribute__((always_inline)) T FN(dloss)(int loss, T z, T y)
+/* scale loss'(z, y) */
+static inline __attribute__((always_inline)) T FN(dloss)(int loss, T z, T y, T scale)
 {
 #if FL_IS_FLOAT
-    return fl_dlossf(loss, z, y);
+    return fl_dlossf(loss, z, y, scale);
 #else
-    return fl_dloss(loss, z, y);
+    return fl_dloss(loss, z, y, scale);
 #endif
 }
 
@@ -28,10 +29,7 @@ static inline __attribute__((always_inline)) T FN(dloss)(int loss, T z, T y)
 static inline __attribute__((always_inline)) T FN(slope)(int loss, T z, const T *targets, const T *weights, int64_t row,
                                                          T eta)
 {
-    T slope = FN(dloss)(loss, z, targets[row]);
-    if (weights)
-        slope = weights[row] * slope;
-    return eta * slope;
+    return FN(dloss)(loss, z, targets[row], weights ? eta * weights[row] : eta);
 }
 
 /* The same of four rows. */
@@ -40,16 +38,17 @@ static inline __attribute__((always_inline)) FN(four) FN(slopes_of_four)(int los
 {
 #define FOUR_OF(of) ((FN(four)){of[rows[0]], of[rows[1]], of[rows[2]], of[rows[3]]})
     const FN(four) y = FOUR_OF(targets);
+    FN(four) scale = eta - (FN(four)){0};
+    if (weights)
+        scale *= FOUR_OF(weights);
 #if FL_IS_FLOAT
-    FN(four) slope = (FN(four))fl_dloss_four(loss, (fl_four)z, (fl_four)y);
+    return (FN(four))fl_dlossf_four(loss, (fl_four)z, (fl_four)y, (fl_four)scale);
 #else
     FN(four) slope;
     for (int e = 0; e < 4; e++)
-        slope[e] = FN(dloss)(loss, z[e], y[e]);
+        slope[e] = FN(dloss)(loss, z[e], y[e], scale[e]);
+    return slope;
 #endif
-    if (weights)
-        slope = FOUR_OF(weights) * slope;
-    return eta * slope;
 #undef FOUR_OF
 }
 
@@ -191,6 +190,8 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 #undef LOAD
 #undef W_AT
 #undef SHUFFLE
+#undef SHUFFLE16
+#undef HALVES_OF
 #undef PICK4
 #undef EACH_SUM
 #undef FOLDED_SUMS

@@ -84,19 +84,31 @@ class Visits:
         return self.epochs[k, epoch][at]
 
 
+LOG2_E = np.float32(float.fromhex("0x1.715476p+0"))
+
+
+def exp2_parts(t):
+    """p and the bits of k (shifted by a rounding) with 2^t = p 2^k, float32."""
+    f = np.float32
+    shifted = t + f(12582912)
+    r = t - (shifted - f(12582912))
+    r2 = r * r
+    c = [f(float.fromhex(h)) for h in ("0x1.62e430p-1", "0x1.ebfbe0p-3", "0x1.c6afeep-5",
+                                       "0x1.3b2a80p-7", "0x1.5ec866p-10", "0x1.43e716p-13")]  # fmt: skip
+    low, high = c[1] + c[2] * r, c[3] + c[4] * r
+    p = ((f(1) + c[0] * r) + r2 * low) + (r2 * r2) * (high + r2 * c[5])
+    return p, shifted.view(np.uint32)
+
+
+def power_of_two(k):
+    return ((k + np.uint32(127)) << np.uint32(23)).view(np.float32)
+
+
 def exp(x):
     """The kernels' exp of a one-element array, float32 or float64."""
     if x.dtype == np.float32:
-        f = np.float32
-        x = np.minimum(np.maximum(x, f(-87)), f(87))
-        shifted = x * f(float.fromhex("0x1.715476p+0")) + f(12582912)
-        k = shifted - f(12582912)
-        r = (x - k * f(float.fromhex("0x1.62ep-1"))) - k * f(float.fromhex("0x1.0bfbe8p-15"))
-        r2 = r * r
-        low = f(0.5) + f(float.fromhex("0x1.5554dcp-3")) * r
-        high = f(float.fromhex("0x1.55551ap-5")) + f(float.fromhex("0x1.120ba2p-7")) * r
-        p = ((f(1) + r) + r2 * low) + (r2 * r2) * (high + r2 * f(float.fromhex("0x1.6d113cp-10")))
-        return p * ((shifted.view(np.uint32) + np.uint32(127)) << np.uint32(23)).view(np.float32)
+        p, k = exp2_parts(np.minimum(np.maximum(x, np.float32(-87)), np.float32(87)) * LOG2_E)
+        return p * power_of_two(k)
     x = np.minimum(np.maximum(x, -708.0), 708.0)
     shifted = x * float.fromhex("0x1.71547652b82fep+0") + 6755399441055744.0
     k = shifted - 6755399441055744.0
@@ -110,11 +122,16 @@ def exp(x):
     return p * ((shifted.view(np.uint64) + np.uint64(1023)) << np.uint64(52)).view(np.float64)
 
 
-def dloss(loss, z, y):
-    """Derivative of the loss, one-element arrays of the run's dtype."""
+def dloss(loss, z, y, scale):
+    """Derivative of the loss times scale, one-element arrays of the run's dtype."""
     if loss == "squared":
-        return z - y
-    return -y / (z.dtype.type(1) + exp(y * z))
+        return scale * (z - y)
+    if z.dtype == np.float64:
+        return (scale * -y) / (1.0 + exp(y * z))
+    t = np.minimum(np.maximum(z * (y * LOG2_E), np.float32(-46)), np.float32(125))
+    p, k = exp2_parts(t)
+    q = power_of_two(-k)
+    return (scale * -y) * q / (q + p)
 
 
 def dot(x, w):
@@ -170,10 +187,9 @@ class Twin:
             update = (T(eta * self.l2) * self.penalised) * w
             for j in range(self.b):
                 row = self.visits(k, self.t * self.b + j)
-                g = dloss(self.loss, dot(self.X[row], w), self.y[row : row + 1])
-                if self.s is not None:
-                    g = self.s[row] * g
-                update = update + (each * g) * self.X[row]
+                scale = each if self.s is None else each * self.s[row]
+                c = dloss(self.loss, dot(self.X[row], w), self.y[row : row + 1], scale)
+                update = update + c * self.X[row]
             self.W[k] = w - update
         self.t += 1
         self.sum += self.W if alpha is None else T(alpha) * self.W
@@ -242,8 +258,7 @@ class SparseTwin:
             slopes = []
             for i in visited:
                 z = T(self.s) * self.dot(self.rows[i], v) + (v[self.d] if self.intercept else T(0))
-                g = dloss(self.loss, z, self.y[i : i + 1])
-                slopes.append((g if self.s_i is None else self.s_i[i] * g)[0])
+                slopes.append(dloss(self.loss, z, self.y[i : i + 1], T(1) if self.s_i is None else self.s_i[i])[0])
             mass = self.A
             if fold is not None:
                 self.u[k, : self.d] += mass * v[: self.d].astype(np.float64)
