@@ -59,7 +59,7 @@ static inline __attribute__((always_inline)) V FN(load)(const D *x, int64_t v)
 /* How rows lie in vectors: `full` whole ones and then one, perhaps whole too, that
  * ends with m features and the intercept's 1. */
 typedef struct FN(shape) {
-    int64_t full;
+    int64_t full, bytes;
     int m;
     V one;                   /* the intercept's 1, in its lane */
     V penalised;             /* all bits set where l2 acts */
@@ -68,7 +68,7 @@ typedef struct FN(shape) {
 static inline FN(shape) FN(shape_of_rows)(const fl_shards *shards)
 {
     const int64_t d = shards->n_features;
-    FN(shape) shape = {.full = (d + shards->intercept - 1) / VL, .one = {0}};
+    FN(shape) shape = {.full = (d + shards->intercept - 1) / VL, .bytes = d * (int64_t)sizeof(D), .one = {0}};
     shape.m = (int)(d - shape.full * VL);
     shape.penalised = (V)(shape.one == 0);
     if (shards->intercept) {
@@ -266,10 +266,10 @@ static inline __attribute__((always_inline)) V FN(update_vector)(V x, T *w, T *s
 }
 
 /* The update with row x and, while w is at hand, the margin of row `next`: returned
- * as row_dot does. */
-static inline __attribute__((always_inline)) V FN(update_and_dot)(const D *x, const D *next, T *w, T *sum,
-                                                                  const FN(shape) *shape, T c, T el2, int average,
-                                                                  T alpha)
+ * as row_dot does. The lines of a row to come (NULL: none) are asked for on the way. */
+static inline __attribute__((always_inline)) V FN(update_and_dot)(const D *x, const D *next, const D *coming, T *w,
+                                                                  T *sum, const FN(shape) *shape, T c, T el2,
+                                                                  int average, T alpha)
 {
 #define TERM(v)                   \
     LOAD(next, v) *       \
@@ -278,6 +278,16 @@ static inline __attribute__((always_inline)) V FN(update_and_dot)(const D *x, co
     const V shrink = el2 - (V){0};
     int64_t j = 0;
     EACH_SUM(START_SUM)
+    if (coming) {
+        for (; j + NACC <= full; j += NACC) {
+            for (int at = 0; at < NACC * VL * (int)sizeof(D); at += 64)
+                __builtin_prefetch((const char *)(coming + j * VL) + at, 0, 2);
+            EACH_SUM(ADD_TERM)
+        }
+        for (int64_t at = j * VL * (int64_t)sizeof(D); at < shape->bytes; at += 64)
+            __builtin_prefetch((const char *)coming + at, 0, 2);
+        __builtin_prefetch((const char *)coming + shape->bytes - 1, 0, 2);
+    }
     for (; j + NACC <= full; j += NACC) {
         EACH_SUM(ADD_TERM)
     }
@@ -333,18 +343,11 @@ static inline __attribute__((always_inline)) void FN(prefetch_row)(const fl_shar
     __builtin_prefetch((const T *)shards->y + row, 0, 3);
 }
 
-/* Long rows in order are followed by the hardware, and asking for all their lines only gets in its way
- * (d = 1,000, out of cache, Zen 4: 243 against 214 ns a gradient on one thread, 154 against 132 on two). But
- * it stops at the end of a page: where the next one begins it is told, two rows ahead. */
-#define FOLLOWED_AHEAD 2
-static inline int FN(is_followed)(int64_t d) { return d * (int64_t)sizeof(D) > 2048; }
-static inline __attribute__((always_inline)) void FN(prefetch_start)(const fl_shards *shards, int64_t row)
-{
-    const char *x = (const char *)ROW(row);
-    for (int64_t at = 0; at < 256; at += 64)
-        __builtin_prefetch(x + at, 0, 2);
-    __builtin_prefetch((const T *)shards->y + row, 0, 3);
-}
+/* The lines of a row of more than four are asked for one by one, while another is added (update_and_dot). All at
+ * once they fill the places that a core has for lines under way, and what the step reads must wait (d = 1,000, out
+ * of cache, Zen 4: 240 ns a gradient on one thread, 165 one by one; rows in no order, two threads: 225 and 157). Each
+ * must be asked for: one left to the hardware in two rows costs a third of that. */
+static inline int FN(comes_by_lines)(int64_t d) { return d * (int64_t)sizeof(D) > 256; }
 
 /* From there into the first cache, which takes no line for long: no hardware does it for rows
  * that are not in order (d = 100, two threads, rows at random: 31 ns a gradient against 43). */

@@ -66,6 +66,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
     const FN(shape) shape = FN(shape_of_rows)(shards);
     const T *targets = shards->y, *weights = shards->s;
     const int64_t distance = FN(rows_ahead)(d, width), rows_near = FN(rows_near)(d, width);
+    const int by_lines = FN(comes_by_lines)(d);
     int64_t i = 0;
     while (i < n) {
         const uint32_t *rows[FL_LOCKSTEP];
@@ -79,7 +80,7 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
         const int64_t some = at_hand;
         /* What is fetched: a block ahead if all workers can, else some rows; and nearer if out of order. */
         const uint32_t *fetched[FL_LOCKSTEP];
-        int64_t far = FL_VISITS, near = FL_VISITS, ahead = distance;
+        int64_t far = FL_VISITS, near = FL_VISITS;
         int in_order = 1;
         for (int g = 0; g < width; g++) {
             int64_t its;
@@ -89,13 +90,10 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
         }
         if (rows_near && !in_order)
             near = rows_near;
-        const int followed = in_order && FN(is_followed)(d);
-        if (followed)
-            ahead = FOLLOWED_AHEAD;
         if (far == 0) {
-            far = known - ahead;
+            far = known - distance;
             for (int g = 0; g < width; g++)
-                fetched[g] = rows[g] + ahead;
+                fetched[g] = rows[g] + distance;
         }
         V lanes[FL_LOCKSTEP];
         for (int g = 0; g < width; g++)
@@ -104,11 +102,13 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             T c[FL_LOCKSTEP] __attribute__((aligned(FL_VBYTES)));
             const T eta_t = (T)eta[i], el2 = (T)(eta[i] * step->l2);
             const T alpha_t = average == FL_AVERAGE_WEIGHTED ? (T)alpha[i] : (T)0;
+            const D *coming[FL_LOCKSTEP] = {0};
             if (r < far)
                 for (int g = 0; g < width; g++) {
-                    if (followed)
-                        FN(prefetch_start)(shards, fetched[g][r]);
-                    else
+                    if (by_lines) {
+                        coming[g] = ROW(fetched[g][r]);
+                        __builtin_prefetch(targets + fetched[g][r], 0, 3);
+                    } else
                         FN(prefetch_row)(shards, fetched[g][r], d);
                 }
             if (r + near < known)
@@ -128,12 +128,15 @@ static inline __attribute__((always_inline)) void FN(steps_in_lockstep)(
             for (int g = 0; g < width; g++) {
                 const D *x = ROW(rows[g][r]), *then = ROW(rows[g][next]);
                 T *w = W + g * ld, *sum = sums + g * ld;
+#define UPDATED_AND_DOT(kind) \
+    FN(update_and_dot)(x, then, coming[g], w, sum, &shape, c[g], el2, kind, alpha_t)
                 if (average == FL_AVERAGE_UNIFORM)
-                    lanes[g] = FN(update_and_dot)(x, then, w, sum, &shape, c[g], el2, FL_AVERAGE_UNIFORM, alpha_t);
+                    lanes[g] = UPDATED_AND_DOT(FL_AVERAGE_UNIFORM);
                 else if (average == FL_AVERAGE_WEIGHTED)
-                    lanes[g] = FN(update_and_dot)(x, then, w, sum, &shape, c[g], el2, FL_AVERAGE_WEIGHTED, alpha_t);
+                    lanes[g] = UPDATED_AND_DOT(FL_AVERAGE_WEIGHTED);
                 else
-                    lanes[g] = FN(update_and_dot)(x, then, w, sum, &shape, c[g], el2, FL_AVERAGE_NONE, alpha_t);
+                    lanes[g] = UPDATED_AND_DOT(FL_AVERAGE_NONE);
+#undef UPDATED_AND_DOT
             }
             if (average && ((t0 + i + 1) & (FL_FLUSH - 1)) == 0)
                 for (int g = 0; g < width; g++)
@@ -200,7 +203,6 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 #undef ADD_REST
 #undef ADD_LAST
 #undef ROWS_APART
-#undef FOLLOWED_AHEAD
 #undef HALVES
 #undef QUARTERS
 #undef TWOS
