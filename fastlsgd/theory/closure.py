@@ -37,7 +37,7 @@ flights13_late, predicted 5.0, 2.2, 1.2, 0.8, 0.3, 0.1, 0.0; 46, 24, 16, 11, 5.5
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,54 +62,63 @@ LIMIT_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Where:
-    """Where the workers are at a moment of a run, in the eigenbasis of the Hessian at the optimum.
+class Seen:
+    """What workers see of the problem, averaged over their spread, in the eigenbasis of the Hessian at the optimum.
 
     Attributes
     ----------
+    noise : array, shape (m, m)
+        Covariance of one worker's gradient.
+    fourth : array, shape (n_rows,)
+        As of ``Expansion.averaged``: what the kurtosis of one gradient comes from.
+    eigenvalues, directions : array, shape (m,) and (m, m)
+        Of the Hessian; directions are columns.
+    pull : array, shape (m,)
+        H z - G: what the mean gradient would be at the optimum, were it linear, with its sign changed.
+    """
+
+    noise: Matrix
+    fourth: Vector
+    eigenvalues: Vector
+    directions: Matrix
+    pull: Vector
+
+    @property
+    def hessian(self) -> Matrix:
+        """The Hessian."""
+        return (self.directions * self.eigenvalues) @ self.directions.T
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the workers are at a moment of a run, in the same basis.
+
+    Attributes
+    ----------
+    seen : Seen
+        What they see there.
     centre : array, shape (m,)
         The mean of the workers' iterates, less w*.
-    spread, noise : array, shape (m, m)
-        Covariance of one worker's iterate, averaged over a round; of its gradient.
+    spread : array, shape (m, m)
+        Covariance of one worker's iterate, averaged over a round.
+    phases : tuple of array, shape (m, m)
+        The same at the phases of a round (``PHASES``; one where all are alike).
     row_spread : array, shape (2, n_phases, n_rows)
-        Variance and excess kurtosis of the predictions of the sampled rows, at the phases of a round (``PHASES``; one
-        where all are alike).
-    eigenvalues, directions : array, shape (m,) and (m, m)
-        Of the Hessian there; directions are columns.
+        Variance and excess kurtosis of the predictions of the sampled rows, at those phases.
     unaveraged : array, shape (2, m, m)
         Spread of a worker never averaged, U, and what reshuffling takes away from all spreads.
     velocity, growth : array, shape (m,) and (2, m, m)
         Derivatives of centre and unaveraged in s.
     """
 
+    seen: Seen
     centre: Vector
     spread: Matrix
-    noise: Matrix
+    phases: tuple[Matrix, ...]
     row_spread: Vector
-    eigenvalues: Vector
-    directions: Matrix
     unaveraged: Matrix
     velocity: Vector
     growth: Matrix
-
-    @property
-    def hessian(self) -> Matrix:
-        """The Hessian there."""
-        return (self.directions * self.eigenvalues) @ self.directions.T
-
-
-@dataclass(frozen=True)
-class Young:
-    """What the kurtosis of workers some steps after an averaging comes from.
-
-    The covariance of a gradient and, of one row's, ``fourth`` of ``Expansion.averaged``; the spread as a round
-    begins, and that of a worker never averaged.
-    """
-
-    noise: Matrix
-    fourth: Vector
-    begin: Matrix
-    unaveraged: Matrix
 
 
 @dataclass(frozen=True)
@@ -139,16 +148,12 @@ class Closure:
 
     def at(self, start: Vector, eta: float) -> Where:
         """Return where workers are that all begin at ``start``: there, not spread at all."""
-        m, none = len(start), np.zeros((1, len(self.around.rows)))
-        gradient, hessian, squares, _ = self.around.averaged(start, none)
-        noise = self._noise(start, np.zeros((m, m)), gradient, hessian, squares)
-        eigenvalues, directions = np.linalg.eigh(hessian)
-        lost = directions @ self._lost(eigenvalues, directions, eta) @ directions.T
-        nowhere = np.zeros((2, m, m))
-        return Where(
-            start, nowhere[0], noise, np.array([none, none]), eigenvalues, directions, nowhere, -gradient,
-            eta * np.array([noise, lost]),
-        )  # fmt: skip
+        m, row_spread = len(start), np.zeros((2, 1, len(self.around.rows)))
+        none = np.zeros((2, m, m))
+        seen = self._see(start, none[0], row_spread)
+        lost = seen.directions @ self._lost(seen, eta) @ seen.directions.T
+        velocity, growth = seen.pull - seen.hessian @ start, eta * np.array([seen.noise, lost])
+        return Where(seen, start, none[0], (none[0],), row_spread, none, velocity, growth)
 
     def after(
         self, before: Where, length: float, eta: float, period: float, age: float | None = None,
@@ -175,82 +180,72 @@ class Closure:
         ValueError
             No such place: eta is beyond the stability limit, of the mean or of the second moment.
         """
-        around = self.around
-        m = len(around.eigenvalues)
-        centre, seen = before.centre, before.row_spread
-        size, change, share_of_new = 0.0, 0.0, 1.0
-        phases: list[Matrix] | None = None
-        young: Young | None = None
-        spread = before.spread
+        here = self._moved(before, before.seen, length, eta, period, age)
+        row_spread = self._row_spread(here, eta)
+        change, share_of_new = 0.0, 1.0
         for _ in range(MOST_ITERATIONS):
-            if phases is not None:
-                variance = np.array([around.row_variance(at_phase) for at_phase in phases])
-                kurtosis = np.zeros_like(variance)
-                if young is not None:
-                    kurtosis = self._kurtosis(variance, young, eta)
-                found = np.array([variance, kurtosis])
-                if found.shape == seen.shape:
-                    found = share_of_new * found + (1.0 - share_of_new) * seen
-                seen = found
-            gradient, hessian, squares, fourth = around.averaged(centre, *seen)
-            noise = self._noise(centre, spread, gradient, hessian, squares)
-            eigenvalues, directions = np.linalg.eigh(hessian)
-            contraction = _contraction(eigenvalues, eta)
-            if length == np.inf and (eta * eigenvalues[-1] >= 2.0 or (contraction <= 0.0).any()):
-                raise ValueError(f"step size {eta:g} is unstable: it must be below {2 / eigenvalues[-1]:g} = 2 / L")
-            mean_share, shares = self._shares(contraction, period, age)
-            # Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left
-            # out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12).
-            # Averaging takes the skewness away: only 1 / P of it is left where the period is 1 (flights13_late, half
-            # the limit: 0.93 of what is measured if all were, 0.99 so).
-            settles = contraction
-            if not around.is_quadratic:
-                settles = contraction + mean_share * eta**2 * np.outer(eigenvalues, eigenvalues)
-            fed = eta * np.array([directions.T @ noise @ directions, self._lost(eigenvalues, directions, eta)])
-            grown, growth = _driven(
-                directions.T @ before.unaveraged @ directions, directions.T @ before.growth @ directions, fed,
-                settles / eta, length,
-            )  # fmt: skip
-            unaveraged = directions @ grown @ directions.T
-
-            def spread_at(share: Matrix, grown: Matrix = grown, directions: Matrix = directions) -> Matrix:
-                return directions @ (share * grown[0] - grown[1]) @ directions.T
-
-            spread, phases, young = spread_at(mean_share), [spread_at(share) for share in shares], None
-            if len(shares) > 1:
-                young = Young(noise, fourth, spread_at(np.full((m, m), self.w2)), spread_at(np.ones((m, m))))
-            moved, velocity = _driven(
-                directions.T @ before.centre, directions.T @ before.velocity,
-                eigenvalues * (directions.T @ centre) - directions.T @ gradient, eigenvalues, length,
-            )  # fmt: skip
-            centre = centre + share_of_new * (directions @ moved - centre)
-            before_size, size = size, float((around.eigenvalues * np.diag(spread)).sum())
-            changed_before, change = change, size - before_size
-            if change * changed_before < 0.0:  # to and fro, for ever perhaps: by smaller steps
-                share_of_new = max(0.8 * share_of_new, 0.2)
+            seen = self._see(here.centre, here.spread, row_spread)
+            last, here = here, self._moved(before, seen, length, eta, period, age)
+            size, size_before = (float((self.around.eigenvalues * np.diag(at.spread)).sum()) for at in (here, last))
+            changed_before, change = change, size - size_before
             if abs(change) <= accuracy * size:
-                return Where(
-                    centre, spread, noise, seen, eigenvalues, directions, unaveraged, directions @ velocity,
-                    directions @ growth @ directions.T,
-                )  # fmt: skip
+                return replace(here, row_spread=row_spread)
             if not np.isfinite(size):
                 break
+            if change * changed_before < 0.0:  # to and fro, for ever perhaps: by smaller steps
+                share_of_new = max(0.8 * share_of_new, 0.2)
+            here = replace(here, centre=last.centre + share_of_new * (here.centre - last.centre))
+            row_spread = row_spread + share_of_new * (self._row_spread(here, eta) - row_spread)
         raise ValueError(
             f"step size {eta:g} is beyond the stability limit at period {period:g}: the spread of the workers grows "
             "without end; take a smaller step"
         )
 
-    def _noise(self, centre: Vector, spread: Matrix, gradient: Vector, hessian: Matrix, squares: Matrix) -> Matrix:
+    def _see(self, centre: Vector, spread: Matrix, row_spread: Vector) -> Seen:
+        """Return what workers see whose predictions are spread so."""
+        gradient, hessian, squares, fourth = self.around.averaged(centre, *row_spread)
         data_hessian, data_gradient = hessian - self.around.penalty, gradient - self.around.penalty @ centre
-        of_one = squares - data_hessian @ spread @ data_hessian - np.outer(data_gradient, data_gradient)
-        return of_one / self.batch_size
+        noise = squares - data_hessian @ spread @ data_hessian - np.outer(data_gradient, data_gradient)
+        return Seen(noise / self.batch_size, fourth, *np.linalg.eigh(hessian), hessian @ centre - gradient)
 
-    def _lost(self, eigenvalues: Vector, directions: Matrix, eta: float) -> Matrix:
-        """What reshuffling takes away from the noise, in the eigenbasis."""
+    def _moved(
+        self, before: Where, seen: Seen, length: float, eta: float, period: float, age: float | None
+    ) -> Where:  # fmt: skip
+        """Return where the workers are after that length, at whose end they see what is given."""
+        eigenvalues, directions = seen.eigenvalues, seen.directions
+        contraction = _contraction(eigenvalues, eta)
+        if length == np.inf and (eta * eigenvalues[-1] >= 2.0 or (contraction <= 0.0).any()):
+            raise ValueError(f"step size {eta:g} is unstable: it must be below {2 / eigenvalues[-1]:g} = 2 / L")
+        mean_share, shares = self._shares(contraction, period, age)
+        # Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left
+        # out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12). Averaging
+        # takes the skewness away: only 1 / P of it is left where the period is 1 (flights13_late, half the limit:
+        # 0.93 of what is measured if all were, 0.99 so).
+        settles = contraction
+        if not self.around.is_quadratic:
+            settles = contraction + mean_share * eta**2 * np.outer(eigenvalues, eigenvalues)
+        back = directions.T
+        began, grew = (back @ matrices @ directions for matrices in (before.unaveraged, before.growth))
+        fed = eta * np.array([back @ seen.noise @ directions, self._lost(seen, eta)])
+        unaveraged, growth = _driven(began, grew, fed, settles / eta, length)
+        centre, velocity = _driven(
+            back @ before.centre, back @ before.velocity, back @ seen.pull, eigenvalues, length
+        )
+
+        def spread_at(share: Matrix) -> Matrix:
+            return directions @ (share * unaveraged[0] - unaveraged[1]) @ back
+
+        return Where(
+            seen, directions @ centre, spread_at(mean_share), tuple(spread_at(share) for share in shares),
+            before.row_spread, directions @ unaveraged @ back, directions @ velocity, directions @ growth @ back,
+        )  # fmt: skip
+
+    def _lost(self, seen: Seen, eta: float) -> Matrix:
+        """What reshuffling takes away from the noise, in the eigenbasis of the Hessian seen."""
         if self.epoch is None:
-            return np.zeros((len(eigenvalues), len(eigenvalues)))
-        own = directions.T @ self.cancels @ directions
-        return self.w2 * own * (1.0 - epoch_share(eta * eigenvalues * self.epoch))
+            return np.zeros_like(seen.noise)
+        own = seen.directions.T @ self.cancels @ seen.directions
+        return self.w2 * own * (1.0 - epoch_share(eta * seen.eigenvalues * self.epoch))
 
     def _shares(self, contraction: Matrix, period: float, age: float | None) -> tuple[Matrix, list[Matrix]]:
         """Return the part of U that is a worker's spread, averaged over a round and at the phases looked at."""
@@ -270,17 +265,24 @@ class Closure:
         # Three points miss the start of a long round: their mean is put right.
         return mean, list(shares + (mean - shares.mean(axis=0)))
 
-    def _kurtosis(self, variance: Matrix, young: Young, eta: float) -> Matrix:
-        """Return the excess kurtosis of the rows' predictions at the phases of a round."""
-        noise, begin, most = (self.around.row_variance(at) for at in (young.noise, young.begin, young.unaveraged))
+    def _row_spread(self, at: Where, eta: float) -> Vector:
+        """Return variance and excess kurtosis of the rows' predictions at the phases of a round."""
+        variance = np.array([self.around.row_variance(spread) for spread in at.phases])
+        if len(at.phases) == 1:
+            return np.array([variance, np.zeros_like(variance)])
+        unaveraged, lost = at.unaveraged
+        noise, begin, most = (
+            self.around.row_variance(spread)
+            for spread in (at.seen.noise, self.w2 * unaveraged - lost, unaveraged - lost)
+        )
         step, own = (1.0 - self.w2) * eta**2 * noise, variance - begin
         with np.errstate(divide="ignore", invalid="ignore"):  # of rows that are zero
-            one = (young.fourth / (self.batch_size * noise) ** 2 - 3.0) / self.batch_size
+            one = (at.seen.fourth / (self.batch_size * noise) ** 2 - 3.0) / self.batch_size
             left = np.clip((most - variance) / np.maximum(most - begin - step, 1e-12 * most), 0.0, 1.0)
             found = (
                 one * np.minimum(step, own) * own / variance**2 * left**2
             )  # the first phase is younger than a step
-        return np.where((own > 0.0) & (noise > 0.0), found, 0.0)
+        return np.array([variance, np.where((own > 0.0) & (noise > 0.0), found, 0.0)])
 
 
 def settle(

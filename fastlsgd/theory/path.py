@@ -81,7 +81,7 @@ def _mean_between(before: Where, here: Where, length: float, eta: float, next_et
 
     With dz/ds = q - lambda z, q and the steps in a unit of s, 1 / eta, linear in s.
     """
-    turned, eigenvalues = here.directions.T, here.eigenvalues
+    turned, eigenvalues = here.seen.directions.T, here.seen.eigenvalues
     z, rate = turned @ before.centre, turned @ before.velocity
     z_end, rate_end = turned @ here.centre, turned @ here.velocity
     q, q_end = rate + eigenvalues * z, rate_end + eigenvalues * z_end
@@ -94,12 +94,12 @@ def _mean_between(before: Where, here: Where, length: float, eta: float, next_et
         decayed = ((p * z - p_end * z_end) / length + (p_end - p) * plain / x + driven) / eigenvalues
     slope, slope_end = p * rate + z * (p_end - p) / length, p_end * rate_end + z_end * (p_end - p) / length
     near = 0.5 * (p * z + p_end * z_end) + (slope - slope_end) * length / 12.0
-    return here.directions @ np.where(x < NEAR, near, decayed)
+    return here.seen.directions @ np.where(x < NEAR, near, decayed)
 
 
 def _fluctuation(closure: Closure, before: Where, here: Where, length: float, n: int) -> Steps:
     """Return the n steps between two stops as they act on what noise does to the workers' mean."""
-    eigenvalues, directions = np.linalg.eigh(0.5 * (before.hessian + here.hessian))
-    eta, noise = length / n, 0.5 * (before.noise + here.noise) - closure.cancels
+    eigenvalues, directions = np.linalg.eigh(0.5 * (before.seen.hessian + here.seen.hessian))
+    eta, noise = length / n, 0.5 * (before.seen.noise + here.seen.noise) - closure.cancels
     along = closure.w2 * eta**2 * (directions.T @ noise @ directions)
     return diagonal_steps(1.0 - eta * eigenvalues, directions, np.zeros((len(along), 0)), along, n)

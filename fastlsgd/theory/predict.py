@@ -98,8 +98,8 @@ def predict(
 ) -> Prediction:
     """Predict the excess objective of w_bar, from the problem alone.
 
-    F(w* + B) - F* + (1/2) tr F''(w*) C: the bias B of the mean path, the covariance C of noise averaged over steps and
-    workers. (Derived for this package; asymptotic, not a bound.)
+    F(w* + B) - F* + (1/2) tr F''(w*) C: the bias B of the mean path, the covariance C of noise averaged over steps
+    and workers. (Derived for this package; asymptotic, not a bound.)
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ class _Run:
         self.n_workers, self.n_steps = len(shares), len(etas)
         closure = Closure(around, self.w2, batch_size, epoch_rows and epoch_rows / batch_size)
         self.path: Path = follow(closure, start, etas, lengths)
-        self.eigenvalues, self.directions = self.path.end.eigenvalues, self.path.end.directions
+        self.eigenvalues, self.directions = self.path.end.seen.eigenvalues, self.path.end.seen.directions
 
     def covariance(self) -> Vector:
         """The variance of w_bar along the eigenvectors at the optimum.
@@ -359,7 +359,7 @@ class _Run:
         eigenvalues, eta, length = self.eigenvalues, float(self.etas.mean()), float(max(self.lengths[-2:]))
         rho = 1.0 - eta * eigenvalues
         drift = 1.0 - 2.0 * _mean_power(rho, length) + _mean_power(rho**2, length)
-        noise = self._along(self.path.end.noise)
+        noise = self._along(self.path.end.seen.noise)
         shards = noise * self.batch_size / epoch_rows / eigenvalues * drift
         contraction = eta * eigenvalues * (2.0 - eta * eigenvalues)
         share = interpolation(length, contraction, self.w2)
