@@ -9,7 +9,7 @@ quadratics; ``finite_moments`` those on given rows; ``bounds`` certificates;
 from .adaptive import AdaptivePeriod
 from .bounds import Bound, Bounds, bounds, bounds_multiplicative
 from .closed import closed_bounds
-from .closure import Settled, data_stability_limit, settle
+from .closure import Where, data_stability_limit, settle
 from .constants import Constants
 from .estimation import estimate
 from .exact import ExactMoments, constant_step_moments, exact_moments, stability_limit, stationary_worker
@@ -39,7 +39,7 @@ __all__ = [
     "FiniteMoments",
     "Prediction",
     "RiskPeriod",
-    "Settled",
+    "Where",
     "adaptive_period",
     "bounds",
     "bounds_multiplicative",

@@ -1,18 +1,25 @@
-"""Where a run settles: how far the workers spread, what noise they see there, and what curvature.
+"""Where the workers are: their mean, how far they spread around it, what noise and what curvature they see there.
 
 A worker at a distance xi of covariance A from the mean path sees, of row x with prediction z, the slope
 l'(z + v^(1/2) g), v = x' A x. Averaged over g that gives the mean gradient, the Hessian H and the covariance of the
 noise,
 
-    G(z) = E l' x,    H = E l'' x x',    Sigma = E l'^2 x x' - D A D - E l' x (E l' x)',
+    G(z) = E l' x,    H = E l'' x x',    Sigma = E l'^2 x x' - D A D - E l' x (E l' x)'.
 
-the mean settles where G = 0, and noise spreads the workers by
+In the time s that is the sum of the step sizes the mean moves, and the spread U of a worker never averaged grows, by
 
-    A_ij = w_ij(N) eta^2 Sigma_ij / (1 - rho_i rho_j),    rho = 1 - eta lambda
+    dz/ds = -G(z),    dU/ds = eta Sigma - (H U + U H - eta H U H).
 
-in the eigenbasis of H, N the period, w of ``interpolation``. ``settle`` finds where all of this holds at once. To
-second order in eta it is the expansion with F''' of Dieuleveut, Durmus and Bach (2020; recalled) and others; keeping
-the averages over g makes it hold at larger steps. Exact for least squares at one-shot averaging, rows drawn anew.
+Averaging takes away the share 1 - w2 of the spread, of which r^k is left to be taken, r = rho_i rho_j with
+rho = 1 - eta lambda in the eigenbasis of H, when the workers have taken k steps of their own:
+
+    A_ij = (1 - (1 - w2) r_ij^k) U_ij,
+
+over a round of N steps w_ij(N) U_ij on average, w of ``interpolation``. All of this holds at once at every moment of
+a run (``Closure.after``), and where it settles (``settle``): there G = 0 and U_ij = eta^2 Sigma_ij / (1 - rho_i
+rho_j). To second order in eta that is the expansion with F''' of Dieuleveut, Durmus and Bach (2020; recalled) and
+others; keeping the averages over g makes it hold at larger steps. Exact for least squares at one-shot averaging, rows
+drawn anew.
 
 g is normal but for workers that have been averaged a few steps ago. What those have of their own is the sum of a few
 gradients, and of that the fourth cumulant counts. With kappa the excess kurtosis of one gradient seen along x, q the
@@ -20,17 +27,17 @@ variance it adds to the prediction, v - v_0 what all since the averaging have ad
 
     kappa q (v - v_0) / v^2 ((v_1 - v) / (v_1 - v_0 - q))^2,
 
-v_1 at rest under one-shot averaging: kappa after the first step if v_0 = 0, kappa / k after k of them, and less as
-gradients fade. At rest nothing is left: there the bent slopes take away what gradients bring. (Median row, half the
-limit, v_0 = 0, after 1, 2, 3, 4, 8, 16, 32 steps: simulated 5.2, 2.2, 1.2, 0.8, 0.2, 0.0, 0.0 on flights13_late,
-predicted 5.0, 2.2, 1.2, 0.8, 0.3, 0.1, 0.0; 46, 24, 16, 11, 5.5, 2.6, 1.3 and 46, 23, 15, 11, 4.9, 2.1, 0.8 on
-breast_cancer. Skewness is left out: it moves the mean by at most a fifth of what kurtosis does.)
+v_1 that of a worker never averaged: kappa after the first step if v_0 = 0, kappa / k after k of them, and less as
+gradients fade. Of such a worker nothing is left: there the bent slopes take away what gradients bring. (Median row,
+half the limit, v_0 = 0, after 1, 2, 3, 4, 8, 16, 32 steps: simulated 5.2, 2.2, 1.2, 0.8, 0.2, 0.0, 0.0 on
+flights13_late, predicted 5.0, 2.2, 1.2, 0.8, 0.3, 0.1, 0.0; 46, 24, 16, 11, 5.5, 2.6, 1.3 and 46, 23, 15, 11, 4.9,
+2.1, 0.8 on breast_cancer. Skewness is left out: it moves the mean by at most a fifth of what kurtosis does.)
 (Derived for this package.)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,60 +55,240 @@ Matrix = npt.NDArray[np.float64]
 # are averaged at each, as their means over a round are not those at its mean spread (flights13_late, half the limit,
 # period 16, 20,000 rows: 1.05 times what is measured; 1.10 at the mean spread, 1.05 at sixteen points).
 PHASES = (0.5 - np.sqrt(0.125), 0.5, 0.5 + np.sqrt(0.125))
-# Settled when an iteration changes the spread by less than this part.
-SETTLED, MOST_ITERATIONS = 1e-5, 300
+# Found when an iteration changes the spread by less than this part: at a moment of a run, and where it settles.
+FOUND, SETTLED, MOST_ITERATIONS = 2e-3, 1e-5, 300
 # The limit is found on so many rows.
 LIMIT_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Settled:
-    """Where a run of constant step and period settles, in the eigenbasis of the Hessian at the optimum.
+class Seen:
+    """What workers see of the problem, averaged over their spread, in the eigenbasis of the Hessian at the optimum.
 
     Attributes
     ----------
-    centre : array, shape (m,)
-        The mean of the workers' iterates, less w*.
-    spread, noise : array, shape (m, m)
-        Covariance of one worker's iterate, averaged over a round; of its gradient.
-    row_spread : array, shape (2, n_phases, n_rows)
-        Variance and excess kurtosis of the predictions of the sampled rows, at the phases of a round (``PHASES``; one
-        where all are alike).
+    noise : array, shape (m, m)
+        Covariance of one worker's gradient.
+    fourth : array, shape (n_rows,)
+        As of ``Expansion.averaged``: what the kurtosis of one gradient comes from.
     eigenvalues, directions : array, shape (m,) and (m, m)
-        Of the Hessian there; directions are columns.
-    """
-
-    centre: Vector
-    spread: Matrix
-    noise: Matrix
-    row_spread: Vector
-    eigenvalues: Vector
-    directions: Matrix
-
-    @property
-    def noise_along(self) -> Vector:
-        """The noise's variance along the eigenvectors there."""
-        return np.einsum("ij,ij->j", self.directions, self.noise @ self.directions)
-
-
-@dataclass(frozen=True)
-class Young:
-    """What the kurtosis of workers some steps after an averaging comes from.
-
-    The covariance of a gradient and, of one row's, ``fourth`` of ``Expansion.averaged``; the spread as a round
-    begins, and at rest under one-shot averaging.
+        Of the Hessian; directions are columns.
+    pull : array, shape (m,)
+        H z - G: what the mean gradient would be at the optimum, were it linear, with its sign changed.
     """
 
     noise: Matrix
     fourth: Vector
-    begin: Matrix
-    rest: Matrix
+    eigenvalues: Vector
+    directions: Matrix
+    pull: Vector
+
+    @property
+    def hessian(self) -> Matrix:
+        """The Hessian."""
+        return (self.directions * self.eigenvalues) @ self.directions.T
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where the workers are at a moment of a run, in the same basis.
+
+    Attributes
+    ----------
+    seen : Seen
+        What they see there.
+    centre : array, shape (m,)
+        The mean of the workers' iterates, less w*.
+    spread : array, shape (m, m)
+        Covariance of one worker's iterate, averaged over a round.
+    phases : tuple of array, shape (m, m)
+        The same at the phases of a round (``PHASES``; one where all are alike).
+    row_spread : array, shape (2, n_phases, n_rows)
+        Variance and excess kurtosis of the predictions of the sampled rows, at those phases.
+    unaveraged : array, shape (2, m, m)
+        Spread of a worker never averaged, U, and what reshuffling takes away from all spreads.
+    velocity, growth : array, shape (m,) and (2, m, m)
+        Derivatives of centre and unaveraged in s.
+    """
+
+    seen: Seen
+    centre: Vector
+    spread: Matrix
+    phases: tuple[Matrix, ...]
+    row_spread: Vector
+    unaveraged: Matrix
+    velocity: Vector
+    growth: Matrix
+
+
+@dataclass(frozen=True)
+class Closure:
+    """The equations above, for workers who draw and are averaged in one way.
+
+    Attributes
+    ----------
+    around : Expansion
+    w2 : float
+        Sum of the squared weights of the averaging.
+    batch_size : int
+    epoch : float or None
+        Steps of an epoch when rows are reshuffled: the mean of the workers then spreads less (``epoch_share``). None:
+        rows are drawn with replacement.
+    """
+
+    around: Expansion
+    w2: float
+    batch_size: int = 1
+    epoch: float | None = None
+
+    @property
+    def cancels(self) -> Matrix:
+        """Noise that cancels over an epoch, to first order: all of what there is at the optimum; none if replaced."""
+        return self.around.covariance / self.batch_size * (self.epoch is not None)
+
+    def at(self, start: Vector, eta: float) -> Where:
+        """Return where workers are that all begin at ``start``: there, not spread at all."""
+        m, row_spread = len(start), np.zeros((2, 1, len(self.around.rows)))
+        none = np.zeros((2, m, m))
+        seen = self._see(start, none[0], row_spread)
+        lost = seen.directions @ self._lost(seen, eta) @ seen.directions.T
+        velocity, growth = seen.pull - seen.hessian @ start, eta * np.array([seen.noise, lost])
+        return Where(seen, start, none[0], (none[0],), row_spread, none, velocity, growth)
+
+    def after(
+        self, before: Where, length: float, eta: float, period: float, age: float | None = None,
+        accuracy: float = FOUND,
+    ) -> Where:  # fmt: skip
+        """Return where the workers are after steps from ``before`` that sum to length (infinity: where they settle).
+
+        Between the two moments what drives mean and spread is taken as linear in s.
+
+        Parameters
+        ----------
+        before : Where
+        length, eta : float
+            Sum of the steps; the step size then.
+        period : float
+            Steps of a round then; infinity is one-shot averaging.
+        age : float or None
+            Steps since the last averaging (infinity: there was none). None: any of a round's.
+        accuracy : float
+            The spread is found when an iteration changes it by less than this part.
+
+        Raises
+        ------
+        ValueError
+            No such place: eta is beyond the stability limit, of the mean or of the second moment.
+        """
+        here = self._moved(before, before.seen, length, eta, period, age)
+        row_spread = self._row_spread(here, eta)
+        change, share_of_new = 0.0, 1.0
+        for _ in range(MOST_ITERATIONS):
+            seen = self._see(here.centre, here.spread, row_spread)
+            last, here = here, self._moved(before, seen, length, eta, period, age)
+            size, size_before = (float((self.around.eigenvalues * np.diag(at.spread)).sum()) for at in (here, last))
+            changed_before, change = change, size - size_before
+            if abs(change) <= accuracy * size:
+                return replace(here, row_spread=row_spread)
+            if not np.isfinite(size):
+                break
+            if change * changed_before < 0.0:  # to and fro, for ever perhaps: by smaller steps
+                share_of_new = max(0.8 * share_of_new, 0.2)
+            here = replace(here, centre=last.centre + share_of_new * (here.centre - last.centre))
+            row_spread = row_spread + share_of_new * (self._row_spread(here, eta) - row_spread)
+        raise ValueError(
+            f"step size {eta:g} is beyond the stability limit at period {period:g}: the spread of the workers grows "
+            "without end; take a smaller step"
+        )
+
+    def _see(self, centre: Vector, spread: Matrix, row_spread: Vector) -> Seen:
+        """Return what workers see whose predictions are spread so."""
+        gradient, hessian, squares, fourth = self.around.averaged(centre, *row_spread)
+        data_hessian, data_gradient = hessian - self.around.penalty, gradient - self.around.penalty @ centre
+        noise = squares - data_hessian @ spread @ data_hessian - np.outer(data_gradient, data_gradient)
+        return Seen(noise / self.batch_size, fourth, *np.linalg.eigh(hessian), hessian @ centre - gradient)
+
+    def _moved(
+        self, before: Where, seen: Seen, length: float, eta: float, period: float, age: float | None
+    ) -> Where:  # fmt: skip
+        """Return where the workers are after that length, at whose end they see what is given."""
+        eigenvalues, directions = seen.eigenvalues, seen.directions
+        contraction = _contraction(eigenvalues, eta)
+        if length == np.inf and (eta * eigenvalues[-1] >= 2.0 or (contraction <= 0.0).any()):
+            raise ValueError(f"step size {eta:g} is unstable: it must be below {2 / eigenvalues[-1]:g} = 2 / L")
+        mean_share, shares = self._shares(contraction, period, age)
+        # Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left
+        # out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12). Averaging
+        # takes the skewness away: only 1 / P of it is left where the period is 1 (flights13_late, half the limit:
+        # 0.93 of what is measured if all were, 0.99 so).
+        settles = contraction
+        if not self.around.is_quadratic:
+            settles = contraction + mean_share * eta**2 * np.outer(eigenvalues, eigenvalues)
+        back = directions.T
+        began, grew = (back @ matrices @ directions for matrices in (before.unaveraged, before.growth))
+        fed = eta * np.array([back @ seen.noise @ directions, self._lost(seen, eta)])
+        unaveraged, growth = _driven(began, grew, fed, settles / eta, length)
+        centre, velocity = _driven(
+            back @ before.centre, back @ before.velocity, back @ seen.pull, eigenvalues, length
+        )
+
+        def spread_at(share: Matrix) -> Matrix:
+            return directions @ (share * unaveraged[0] - unaveraged[1]) @ back
+
+        return Where(
+            seen, directions @ centre, spread_at(mean_share), tuple(spread_at(share) for share in shares),
+            before.row_spread, directions @ unaveraged @ back, directions @ velocity, directions @ growth @ back,
+        )  # fmt: skip
+
+    def _lost(self, seen: Seen, eta: float) -> Matrix:
+        """What reshuffling takes away from the noise, in the eigenbasis of the Hessian seen."""
+        if self.epoch is None:
+            return np.zeros_like(seen.noise)
+        own = seen.directions.T @ self.cancels @ seen.directions
+        return self.w2 * own * (1.0 - epoch_share(eta * seen.eigenvalues * self.epoch))
+
+    def _shares(self, contraction: Matrix, period: float, age: float | None) -> tuple[Matrix, list[Matrix]]:
+        """Return the part of U that is a worker's spread, averaged over a round and at the phases looked at."""
+        left = np.maximum(1.0 - contraction, 0.0)
+
+        def share(steps: float) -> Matrix:
+            return 1.0 - (1.0 - self.w2) * left**steps
+
+        if age is not None:
+            return share(age), [share(age)]
+        mean = interpolation(period, contraction, self.w2)
+        if period == 1 or period == np.inf or self.around.is_quadratic:
+            return mean, [mean]
+        # Gradients are taken after k = 0 .. N - 1 steps of a round.
+        steps = range(round(period)) if period <= len(PHASES) else [part * period - 0.5 for part in PHASES]
+        shares = np.array([share(k) for k in steps])
+        # Three points miss the start of a long round: their mean is put right.
+        return mean, list(shares + (mean - shares.mean(axis=0)))
+
+    def _row_spread(self, at: Where, eta: float) -> Vector:
+        """Return variance and excess kurtosis of the rows' predictions at the phases of a round."""
+        variance = np.array([self.around.row_variance(spread) for spread in at.phases])
+        if len(at.phases) == 1:
+            return np.array([variance, np.zeros_like(variance)])
+        unaveraged, lost = at.unaveraged
+        noise, begin, most = (
+            self.around.row_variance(spread)
+            for spread in (at.seen.noise, self.w2 * unaveraged - lost, unaveraged - lost)
+        )
+        step, own = (1.0 - self.w2) * eta**2 * noise, variance - begin
+        with np.errstate(divide="ignore", invalid="ignore"):  # of rows that are zero
+            one = (at.seen.fourth / (self.batch_size * noise) ** 2 - 3.0) / self.batch_size
+            left = np.clip((most - variance) / np.maximum(most - begin - step, 1e-12 * most), 0.0, 1.0)
+            found = (
+                one * np.minimum(step, own) * own / variance**2 * left**2
+            )  # the first phase is younger than a step
+        return np.array([variance, np.where((own > 0.0) & (noise > 0.0), found, 0.0)])
 
 
 def settle(
     around: Expansion, eta: float, period: float, w2: float, batch_size: int = 1, epoch: float | None = None
-) -> Settled:
-    """Return where a run settles: the fixed point of the equations above (derived for this package).
+) -> Where:
+    """Return where a run of constant step and period settles (derived for this package).
 
     Parameters
     ----------
@@ -110,89 +297,32 @@ def settle(
         A constant step size.
     period : float
         Infinity is one-shot averaging.
-    w2 : float
-        Sum of the squared weights of the averaging.
-    batch_size : int
-    epoch : float or None
-        Steps of an epoch when rows are reshuffled: the mean of the workers then spreads less (``epoch_share``). None:
-        rows are drawn with replacement.
+    w2, batch_size, epoch
+        As in ``Closure``.
 
     Raises
     ------
     ValueError
         It does not: eta is beyond the stability limit, of the mean or of the second moment.
     """
-    m = len(around.eigenvalues)
-    centre, spread, size, change = np.zeros(m), np.zeros((m, m)), 0.0, 0.0
-    share_of_new, seen = 1.0, np.zeros((2, 0, 0))
-    phases: list[Matrix] = [spread]
-    young: Young | None = None
-    for _ in range(MOST_ITERATIONS):
-        variance = np.array([around.row_variance(at_phase) for at_phase in phases])
-        kurtosis = np.zeros_like(variance)
-        if young is not None:
-            kurtosis = _kurtosis(around, variance, young, w2, eta, batch_size)
-        found = np.array([variance, kurtosis])
-        if found.shape == seen.shape:
-            found = share_of_new * found + (1.0 - share_of_new) * seen
-        variance, kurtosis = seen = found
-        gradient, hessian, squares, fourth = around.averaged(centre, variance, kurtosis)
-        data_hessian, data_gradient = hessian - around.penalty, gradient - around.penalty @ centre
-        noise = (squares - data_hessian @ spread @ data_hessian - np.outer(data_gradient, data_gradient)) / batch_size
-        eigenvalues, directions = np.linalg.eigh(hessian)
-        contraction = _contraction(eigenvalues, eta)
-        if contraction is None:
-            raise ValueError(f"step size {eta:g} is unstable: it must be below {2 / eigenvalues[-1]:g} = 2 / L")
-        along = directions.T @ noise @ directions
-        mean_share = interpolation(period, contraction, w2)
-        # Of losses that are not quadratic, the skewness of the spread takes away about what -eta^2 lambda_i lambda_j
-        # adds; left out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12).
-        # Averaging takes the skewness away: only 1 / P of it is left where the period is 1 (flights13_late, half the
-        # limit: 0.93 of what is measured if all were, 0.99 so).
-        settles = contraction
-        if not around.is_quadratic:
-            settles = contraction + mean_share * eta**2 * np.outer(eigenvalues, eigenvalues)
-        lost = np.zeros((m, m))
-        if epoch is not None:
-            own = directions.T @ around.covariance @ directions / batch_size
-            lost = w2 * own * (1.0 - epoch_share(eta * eigenvalues * epoch))
-
-        def spread_at(share: Matrix, along: Matrix = along, lost: Matrix = lost) -> Matrix:
-            return directions @ (eta**2 * (along * share - lost) / settles) @ directions.T  # noqa: B023 - called here
-
-        spread = spread_at(mean_share)
-        phases, young = [spread], None
-        if 1 < period < np.inf and not around.is_quadratic:
-            # Gradients are taken after k = 0 .. N - 1 steps of a round, where r^k of the mean's spread is left.
-            steps = range(round(period)) if period <= len(PHASES) else [part * period - 0.5 for part in PHASES]
-            shares = np.array([1.0 - (1.0 - w2) * (1.0 - contraction) ** k for k in steps])
-            # Three points miss the start of a long round: their mean is put right.
-            phases = [spread_at(share) for share in shares + (mean_share - shares.mean(axis=0))]
-            young = Young(noise, fourth, spread_at(np.full((m, m), w2)), spread_at(np.ones((m, m))))
-        centre = centre - share_of_new * np.linalg.solve(hessian, gradient)
-        before, size = size, float((around.eigenvalues * np.diag(spread)).sum())
-        changed_before, change = change, size - before
-        if change * changed_before < 0.0:  # to and fro, for ever perhaps: by smaller steps
-            share_of_new = max(0.8 * share_of_new, 0.2)
-        if abs(change) <= SETTLED * size:
-            return Settled(centre, spread, noise, np.array([variance, kurtosis]), eigenvalues, directions)
-        if not np.isfinite(size):
-            break
-    raise ValueError(
-        f"step size {eta:g} is beyond the stability limit at period {period:g}: the spread of the workers grows "
-        "without end; take a smaller step"
-    )
+    closure = Closure(around, w2, batch_size, epoch)
+    at_optimum = closure.at(np.zeros(len(around.eigenvalues)), eta)
+    return closure.after(at_optimum, np.inf, eta, period, accuracy=SETTLED)
 
 
-def _kurtosis(around: Expansion, variance: Matrix, young: Young, w2: float, eta: float, batch_size: int) -> Matrix:
-    """Return the excess kurtosis of the rows' predictions at the phases of a round."""
-    noise, begin, rest = (around.row_variance(spread) for spread in (young.noise, young.begin, young.rest))
-    step, own = (1.0 - w2) * eta**2 * noise, variance - begin
-    with np.errstate(divide="ignore", invalid="ignore"):  # of rows that are zero
-        one = (young.fourth / (batch_size * noise) ** 2 - 3.0) / batch_size
-        left = np.clip((rest - variance) / np.maximum(rest - begin - step, 1e-12 * rest), 0.0, 1.0)
-        found = one * np.minimum(step, own) * own / variance**2 * left**2  # the first phase is younger than a step
-    return np.where((own > 0.0) & (noise > 0.0), found, 0.0)
+def _driven(value: Vector, rate: Vector, source: Vector, decay: Vector, length: float) -> tuple[Vector, Vector]:
+    """Return x, and dx/ds, at the end of a length in which dx/ds = q - decay x, q linear, at its end ``source``.
+
+    ``value`` and ``rate`` are x and dx/ds at its begin.
+    """
+    x = decay * length
+    kept, short = np.exp(-x), x < 1e-3
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = -np.expm1(-x) / x
+        of_begin = np.where(short, length * (0.5 - x / 3.0), (mean - kept) / decay)
+        of_end = np.where(short, length * (0.5 - x / 6.0), (1.0 - mean) / decay)
+    end = kept * value + of_begin * (rate + decay * value) + of_end * source
+    return end, source - decay * end
 
 
 def epoch_share(a: Vector) -> Matrix:
@@ -245,7 +375,7 @@ def data_stability_limit(problem: Problem | Expansion, batch_size: int = 1) -> f
         return second_moment_limit(around.eigenvalues, image)[1]
 
 
-def _contraction(eigenvalues: Vector, eta: float) -> Matrix | None:
-    """1 - rho_i rho_j, or None if the mean grows."""
+def _contraction(eigenvalues: Vector, eta: float) -> Matrix:
+    """1 - rho_i rho_j; far from the optimum, where a step may be too large to contract at all, not below 0."""
     contraction = eta * (eigenvalues[:, None] + eigenvalues) - eta**2 * np.outer(eigenvalues, eigenvalues)
-    return contraction if eta * eigenvalues[-1] < 2 and (contraction > 0).all() else None
+    return np.maximum(contraction, 0.0)

@@ -220,14 +220,6 @@ def constant_step_moments(
     )
 
 
-def averaged_variance(contraction: Vector, n: int) -> Vector:
-    """Return (1/n^2) (n - 2 rho (1 - rho^n) / (1 - rho) + rho^2 (1 - rho^(2n)) / (1 - rho^2)), rho = 1 - contraction.
-
-    The variance of the average of n iterates, as a multiple of noise / lambda^2: 1 / n when n is long.
-    """
-    return (contraction / n) ** 2 * _geometric_sums(1.0 - contraction, n)[3]
-
-
 def _geometric_sums(rho: Vector, n: int) -> tuple[Vector, ...]:
     """Return rho^n, u_n, sum_(j<=n) u_j, sum_(j<=n) u_j^2, sum_(j<n) rho^(2j), with u_j = 1 + rho + .. + rho^(j-1).
 
@@ -257,18 +249,6 @@ def _joined(head: tuple[Vector, ...], k: int, rest: tuple[Vector, ...], j: int) 
         squares + j * u**2 + 2.0 * u * power * sums_j + power**2 * squares_j,
         even + power**2 * even_j,
     )
-
-
-def averaged_variance_of(eigenvalues: Vector, etas: Vector) -> Vector:
-    """Return the same for any step sizes, as the variance itself when the noise has variance 1."""
-    d = len(eigenvalues)
-    square = np.zeros(d)
-    ends = np.zeros(len(etas), dtype=np.uint8)
-    _kernels.advance_moments(
-        np.ascontiguousarray(eigenvalues), np.ones(d), None, None, 1.0, np.zeros(d), np.zeros(d), np.zeros(d), square,
-        etas, ends, True,
-    )  # fmt: skip
-    return square / len(etas) ** 2
 
 
 def stationary_worker(

@@ -166,9 +166,9 @@ class Expansion:
             return slope, self.problem.loss.d2loss(z), square, square**2
 
         slopes, curvature, squares, fourth = self._averages(delta, variance, kurtosis, looked_at)
-        gradient = (self._weights * (slopes - self._slopes)) @ self.rows / len(self.rows) + self.penalty @ delta
-        hessian = np.diag(self.eigenvalues)
+        gradient, hessian = self.eigenvalues * delta, np.diag(self.eigenvalues)
         if not self.is_quadratic:
+            gradient = (self._weights * (slopes - self._slopes)) @ self.rows / len(self.rows) + self.penalty @ delta
             hessian = hessian + self._mean_of_rows(self._weights * (curvature - self._curvature))
         # The covariance at w* is a mean of squares: there the mean gradient of the data is minus the penalty's.
         at_optimum = self.covariance + np.outer(self.pull, self.pull)

@@ -1,15 +1,15 @@
 """What a run will give, before it runs: the excess objective of w_bar under any schedule.
 
-The workers' mean follows the gradient as their spread around it averages it (``closure``; to second order in the
-spread A that adds F'''[A] / 2),
+The workers' mean follows the gradient as their spread around it averages it, and the spread follows the noise that it
+meets on its way (``closure``; to second order in the spread A that adds F'''[A] / 2 to the gradient),
 
     dz/dt = -eta G(z),   z(0) = w0.
 
-Its average over the path is the bias B of w_bar; noise of covariance Sigma, at Hessian H there, gives the variance:
+Its average over the path is the bias B of w_bar. Noise of covariance Sigma moves the mean by itself, and its average
+by C = Cov(w_bar), at the Hessian H and the Sigma of the moment (``path``; H^-1 Sigma H^-1 w2 / n where they stay):
 
-    E F(w_bar) - F* = F(w* + B) - F* + (1/2) tr F''(w*) H^-1 Sigma H^-1 w2 v
+    E F(w_bar) - F* = F(w* + B) - F* + (1/2) tr F''(w*) C.
 
-with v of ``averaged_variance`` along the eigenvectors of H (constant steps; else the recursion of ``exact_moments``).
 Workers whose shards differ (partition="contiguous") each have a path and a spread of their own: see ``shards``.
 Derived for this package; an asymptotic formula, not a bound.
 """
@@ -30,11 +30,10 @@ from ..problem import Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
 from ..stream_problem import StreamProblem
-from .closure import PHASES, Settled, settle
+from .closure import Closure
 from .dealt import Dealt
-from .exact import averaged_variance, averaged_variance_of
 from .expansion import Expansion
-from .moments import moments_of
+from .path import Path, follow
 from .periods import interpolation
 from .reshuffling import reshuffled_variance
 from .rounds import round_lengths
@@ -99,8 +98,8 @@ def predict(
 ) -> Prediction:
     """Predict the excess objective of w_bar, from the problem alone.
 
-    F(w* + B) - F* + (1/2) tr F''(w*) H^-1 Sigma H^-1 w2 v: the bias B of the mean path, the variance of noise
-    averaged over steps and workers. (Derived for this package; asymptotic, not a bound.)
+    F(w* + B) - F* + (1/2) tr F''(w*) C: the bias B of the mean path, the covariance C of noise averaged over steps
+    and workers. (Derived for this package; asymptotic, not a bound.)
 
     Parameters
     ----------
@@ -183,7 +182,7 @@ def predict(
             parts = _of_shards(around, start, lengths, etas, shares, batch_size)
         else:
             epoch_rows = around.problem.n_samples // n_workers if sampling == "reshuffle" else None
-            parts = _of_one_path(_Run(around, etas, lengths, shares, batch_size, epoch_rows), start)
+            parts = _of_one_path(_Run(around, start, etas, lengths, shares, batch_size, epoch_rows))
     excess = parts.bias + parts.variance
     if target == "population":
         excess += float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * around.problem.n_samples)
@@ -231,24 +230,16 @@ def _dealt(around: Expansion, n_workers: int) -> Dealt:
     return around.dealt
 
 
-def _of_one_path(run: _Run, start: Vector) -> _Parts:
+def _of_one_path(run: _Run) -> _Parts:
     """Predict a run whose workers all go the same way but for their noise."""
     around = run.around
-    path = _path_mean(run, start)
-    if run.epoch_rows is None:
-        variance_along = run.variance(run.noise)
-    else:
-        run.check_shards(run.epoch_rows)
-        variance_along = run.reshuffled_variance(run.epoch_rows)
-    # Along the eigenvectors of H there, as the Hessian at the optimum and its square weigh them.
-    weight = around.eigenvalues @ run.directions**2
-    weight2 = around.eigenvalues**2 @ run.directions**2
+    mean, covariance = run.path.mean, run.covariance()
     return _Parts(
-        bias=float(around.problem.excess(around.w_star + around.directions @ path, around.w_star)),
-        variance=0.5 * float(weight @ variance_along),
-        e2=float(weight2 @ variance_along + around.eigenvalues**2 @ path**2),
+        bias=float(around.problem.excess(around.w_star + around.directions @ mean, around.w_star)),
+        variance=0.5 * float(around.eigenvalues @ covariance),
+        e2=float(around.eigenvalues**2 @ (covariance + mean**2)),
         consensus=run.consensus(),
-        doubt=run.doubt(path),
+        doubt=run.doubt(),
     )
 
 
@@ -300,68 +291,46 @@ def _predict_stream(
 
 
 class _Run:
-    """A run as predictions see it: where it would settle at the step sizes and periods of a few moments."""
+    """A run as predictions see it: its path, and what its noise does to w_bar."""
 
     def __init__(
         self,
         around: Expansion,
+        start: Vector,
         etas: Vector,
         lengths: npt.NDArray[np.int64],
         shares: Vector,
         batch_size: int,
         epoch_rows: int | None,
     ) -> None:
-        self.around, self.etas, self.shares, self.batch_size = around, etas, shares, batch_size
-        self.epoch_rows, self.w2 = epoch_rows, float(shares @ shares)
-        self.n_workers, self.n_steps, self.last_length = len(shares), len(etas), int(lengths[-1])
-        self.is_constant = bool((etas == etas[0]).all())
-        self.is_steady = self.is_constant and bool((lengths[:-1] == lengths[0]).all()) and lengths[-1] <= lengths[0]
-        self.moments, sizes, self.periods = moments_of(etas, lengths)
-        # Many moments may be alike: where a schedule jumps, steps are mostly constant.
-        known: dict[tuple[float, float], Settled] = {}
-        for eta, period in zip(sizes.tolist(), self.periods.tolist(), strict=True):
-            if (eta, period) not in known:
-                steps = epoch_rows and epoch_rows / batch_size
-                known[eta, period] = settle(around, eta, period, self.w2, batch_size, steps)
-        self.settled = [known[at] for at in zip(sizes.tolist(), self.periods.tolist(), strict=True)]
-        self.row_spreads = _alike([settled.row_spread for settled in self.settled])
-        last = self.settled[-1]
-        self.eigenvalues, self.directions = last.eigenvalues, last.directions
-        self.noise = self._over_the_run(np.array([settled.noise_along for settled in self.settled]))
+        self.around, self.etas, self.lengths, self.shares = around, etas, lengths, shares
+        self.batch_size, self.epoch_rows, self.w2 = batch_size, epoch_rows, float(shares @ shares)
+        self.n_workers, self.n_steps = len(shares), len(etas)
+        closure = Closure(around, self.w2, batch_size, epoch_rows and epoch_rows / batch_size)
+        self.path: Path = follow(closure, start, etas, lengths)
+        self.eigenvalues, self.directions = self.path.end.seen.eigenvalues, self.path.end.seen.directions
 
-    def row_spread(self, t: float) -> Matrix:
-        """Variance and kurtosis of the rows' predictions at step t, between the moments in proportion to log t."""
-        if self.is_steady:
-            return self.settled[0].row_spread
-        at = float(np.interp(np.log(max(t, 1.0)), np.log(self.moments), np.arange(len(self.moments))))
-        below = min(int(at), len(self.moments) - 2)
-        share = at - below
-        return (1.0 - share) * self.row_spreads[below] + share * self.row_spreads[below + 1]
+    def covariance(self) -> Vector:
+        """The variance of w_bar along the eigenvectors at the optimum.
 
-    def _over_the_run(self, values: Matrix) -> Vector:
-        """The mean over the steps of what is known at the moments."""
-        if len(values) == 1:
-            return values[0]
-        t = np.linspace(1, self.n_steps, 10_000)
-        return np.array([np.interp(np.log(t), np.log(self.moments), column).mean() for column in values.T])
+        Reshuffled, the noise at the optimum cancels over an epoch; what the spread and the way add does not.
+        """
+        added = np.diag(self.path.covariance)
+        if self.epoch_rows is None:
+            return added
+        self._check_shards(self.epoch_rows)
+        own = self._along(self.around.covariance)
+        cancels = reshuffled_variance(
+            self.eigenvalues, own / self.batch_size, self.etas, self.epoch_rows, self.batch_size
+        )
+        there = self.w2 * cancels + self._shards_variance(own)
+        return np.maximum(added, 0.0) + self.directions**2 @ there
 
-    def variance(self, noise: Vector) -> Vector:
-        """The variance of w_bar along the eigenvectors, from noise of that variance."""
-        if self.is_constant:
-            along = averaged_variance(self.etas[0] * self.eigenvalues, self.n_steps) / self.eigenvalues**2
-        else:
-            along = averaged_variance_of(self.eigenvalues, self.etas)
-        return self.w2 * noise * along
+    def _along(self, matrix: Matrix) -> Vector:
+        """Its variances along the eigenvectors where the run ends."""
+        return np.einsum("ij,ij->j", self.directions, matrix @ self.directions)
 
-    def reshuffled_variance(self, epoch_rows: int) -> Vector:
-        """The same, reshuffled: the noise at the optimum cancels over an epoch, what the spread adds does not."""
-        around = self.around
-        own = np.einsum("ij,ij->j", self.directions, around.covariance @ self.directions) / self.batch_size
-        cancels = self.w2 * reshuffled_variance(self.eigenvalues, own, self.etas, epoch_rows, self.batch_size)
-        shards = self.shards_variance(own * self.batch_size)
-        return cancels + self.variance(np.maximum(self.noise - own, 0.0)) + shards
-
-    def shards_variance(self, noise: Vector) -> Vector:
+    def _shards_variance(self, noise: Vector) -> Vector:
         """The variance of where the mean of the workers goes: shards weighted otherwise than by their rows.
 
         The mean gradient of random shards of n_k rows out of n has, at the optimum of all, the covariance
@@ -376,7 +345,7 @@ class _Run:
         left = np.array([np.cumprod(1.0 - self.etas * value).mean() for value in self.eigenvalues])
         return differ * noise * ((1.0 - left) / self.eigenvalues) ** 2
 
-    def check_shards(self, epoch_rows: int) -> None:
+    def _check_shards(self, epoch_rows: int) -> None:
         """Raise ValueError if shards are too small, or draw workers to their own optima more than noise spreads them.
 
         The mean gradient of a shard of L rows has covariance S / L; over k steps it takes a worker by
@@ -387,13 +356,14 @@ class _Run:
                 f"shards of {epoch_rows} rows are too small for {len(self.eigenvalues)} parameters: reshuffled runs "
                 f'can be predicted from {ROWS_A_PARAMETER} rows a parameter on; predict sampling="replacement"'
             )
-        eigenvalues, eta, length = self.eigenvalues, float(self.etas.mean()), float(self.periods[-1])
+        eigenvalues, eta, length = self.eigenvalues, float(self.etas.mean()), float(max(self.lengths[-2:]))
         rho = 1.0 - eta * eigenvalues
         drift = 1.0 - 2.0 * _mean_power(rho, length) + _mean_power(rho**2, length)
-        shards = self.noise * self.batch_size / epoch_rows / eigenvalues * drift
+        noise = self._along(self.path.end.seen.noise)
+        shards = noise * self.batch_size / epoch_rows / eigenvalues * drift
         contraction = eta * eigenvalues * (2.0 - eta * eigenvalues)
         share = interpolation(length, contraction, self.w2)
-        difference = float(shards.sum() / (eigenvalues * eta**2 * self.noise * share / contraction).sum())
+        difference = float(shards.sum() / (eigenvalues * eta**2 * noise * share / contraction).sum())
         if self.w2 < 1.0 and difference > MOST_DIFFERENCE:
             raise ValueError(
                 f"shards of {epoch_rows} rows differ too much for rounds of {length:g} steps: what draws workers to "
@@ -403,71 +373,22 @@ class _Run:
 
     def consensus(self) -> float:
         """The spread of the workers at the end of the last round."""
-        eta, noise = float(self.etas[-1]), self.settled[-1].noise_along
-        rho = 1.0 - eta * self.eigenvalues
-        spread = eta**2 * noise * (1.0 - rho ** (2 * self.last_length)) / (1.0 - rho**2)
+        spread = self._along(self.path.end.unaveraged[0])
+        if len(self.lengths) > 1:
+            rho = 1.0 - float(self.etas[-1]) * self.eigenvalues
+            spread = spread * (1.0 - rho ** (2 * int(self.lengths[-1])))
         return (1.0 + self.w2 - 2.0 / self.n_workers) * float(spread.sum())
 
-    def doubt(self, path: Vector) -> float:
+    def doubt(self) -> float:
         """Half of what the bias would change if only terms of second order in the spread were kept."""
-        around = self.around
-        # Averaged over the run: with decaying steps the last moment's spread is the smallest.
-        shares = self._over_the_run(np.eye(len(self.settled)))
-        variance, kurtosis = np.tensordot(shares, np.array(self.row_spreads), axes=1)
+        around, path = self.around, self.path.mean
+        variance, kurtosis = self.path.row_spread
         origin, small = np.zeros_like(path), 1e-3
         second_order = around.gradient(origin, small * variance) / small
         change = (second_order - around.gradient(origin, variance, kurtosis)) / around.eigenvalues
         return 0.5 * (abs(float((around.eigenvalues * change) @ path)) + 0.5 * float(around.eigenvalues @ change**2))
 
 
-def _alike(row_spreads: list[Matrix]) -> list[Matrix]:
-    """Return them with the same number of phases: of rounds that have fewer, at their start, half way and end."""
-    if len({values.shape[1] for values in row_spreads}) == 1:
-        return row_spreads
-    points = (np.stack([values[:, 0], values.mean(axis=1), values[:, -1]], axis=1) for values in row_spreads)
-    return [
-        values if values.shape[1] == len(PHASES) else three for values, three in zip(row_spreads, points, strict=True)
-    ]
-
-
 def _mean_power(rho: Vector, n: float) -> Vector:
     """Return the mean of rho^k over k = 1 .. n."""
     return rho * (1.0 - rho**n) / (n * (1.0 - rho))
-
-
-def _path_mean(run: _Run, start: Vector) -> Vector:
-    """Return B: the mean over the steps 1 .. n of the path of the workers' mean, less w*, in the eigenbasis."""
-    from scipy.integrate import solve_ivp
-
-    around, n = run.around, run.n_steps
-    # Time is s = sum of eta, in which the flow has no step size; t(s) for what changes along the run.
-    passed, steps = np.concatenate([[0.0], np.cumsum(run.etas)]), np.arange(n + 1)
-
-    def at_step(s: float) -> float:
-        return s / run.etas[0] if run.is_constant else float(np.interp(s, passed, steps))
-
-    def eta_at(t: float) -> float:
-        # Between the steps, not in stairs: a solver would stop at each of them.
-        return float(run.etas[0] if run.is_constant else np.interp(t + 0.5, steps[1:], run.etas))
-
-    def flow(s: float, delta: Vector) -> Vector:
-        return -around.gradient(delta, *run.row_spread(at_step(s)))
-
-    def jacobian(s: float, delta: Vector) -> Matrix:
-        return -around.hessian(delta, *run.row_spread(at_step(s)))
-
-    scale = max(float(np.abs(start).max()), float(np.abs(run.settled[0].centre).max()), 1e-300)
-    solved = solve_ivp(
-        flow, (0.0, passed[-1]), start, method="BDF", jac=jacobian, rtol=1e-6, atol=1e-10 * scale, dense_output=True
-    )
-    if not solved.success:
-        raise ValueError(f"the path of the mean could not be followed: {solved.message}")
-    end = solved.y[:, -1]
-    # Three Gauss points within every step of the solver.
-    length = np.diff(solved.t)
-    at = (solved.t[:-1, None] + length[:, None] * (0.5 + np.sqrt(0.15) * np.array([-1.0, 0.0, 1.0]))).ravel()
-    weight = (length[:, None] * np.array([5.0, 8.0, 5.0]) / 18.0).ravel()
-    steps_per_s = np.array([1.0 / eta_at(at_step(s)) for s in at])
-    integral = solved.sol(at) @ (weight * steps_per_s) / n
-    # The sum over steps 1 .. n, against the integral from 0: for linear gradients exactly this.
-    return integral - (start - end) / n
