@@ -1,11 +1,12 @@
 """Streams: their bits, their distribution, the runs on them, and the objective they stand for."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from exact import Twin, normals, stream_rows
-from scipy import stats
+from scipy import integrate, stats
 
 import fastlsgd as fl
 
@@ -247,6 +248,39 @@ def test_a_logistic_objective_agrees_with_samples_and_with_its_own_derivatives(s
     both = problem.objective(np.array([w, optimum]))
     assert both.shape == (2,)
     assert both[1] < both[0]
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0, 1e4, 1e200])
+def test_a_logistic_objective_of_any_size_is_right_and_takes_a_moments_memory(size):
+    """It was a sum over a grid of (36 scale)^2 nodes: 180 GB for a run that had gone to |w| = 1,000."""
+    spectrum, w_star = np.array([1.0, 0.5]), np.array([0.4, -1.0])
+    stream = fl.GaussianStream(2, spectrum=spectrum, w_star=w_star, target="logistic", dtype=F64)
+    problem, direction = fl.Problem(stream, loss="logistic"), np.array([0.6, -0.8])
+    w = size * direction
+    tracemalloc.start()
+    found = problem.objective(w)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+    slope = integrate.quad(lambda z: stats.norm.pdf(z) / (2 + 2 * np.cosh(z * np.sqrt(spectrum @ w_star**2))), -9, 9)[
+        0
+    ]
+    shared = spectrum @ (direction * w_star) * slope
+    scale = np.sqrt(spectrum @ direction**2)
+    if size > 100:  # log(1 + e^-v) has mean s / sqrt(2 pi) + O(1 / s)
+        assert found / size == pytest.approx(scale / np.sqrt(2 * np.pi) - shared, rel=1e-7)
+    else:
+        cost = integrate.quad(
+            lambda z: stats.norm.pdf(z) * np.logaddexp(0.0, -size * scale * z), -9, 9, points=[0.0], epsabs=1e-13
+        )[0]
+        assert found == pytest.approx(cost - size * shared, rel=1e-11)
+
+
+def test_the_objective_of_an_infinite_w_is_infinite():
+    problem = fl.Problem(fl.GaussianStream(2, target="logistic"), loss="logistic")
+    assert problem.objective(np.full(2, np.inf)) == np.inf
+    assert np.isnan(problem.objective([np.nan, 1.0]))
+    assert np.isnan(problem.gradient(np.full(2, np.inf))).all()
 
 
 def test_optima_are_where_the_gradient_vanishes():
