@@ -7,6 +7,7 @@ for one worker, as in the ledger of ``local_sgd``.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +36,7 @@ class BaselineResult:
     n_rounds : int
         Messages all-reduced; 0 for one worker, who talks to nobody.
     n_passes : float
-        Gradients divided by rows: passes over the data, in all workers together.
+        Gradients divided by rows: passes over the data, in all workers together; nan of a stream.
     n_gradients, n_bytes : int
         Gradients of single rows; bytes sent and received by all workers.
     wall_s : float
@@ -111,6 +112,7 @@ def lbfgs(
         raise ValueError(f"target must be a positive excess objective or None, got {target!r}")
     if target is not None and f_star is None:
         f_star = float(problem.objective(problem.optimum()))
+    n_samples = problem.n_samples  # a stream, which has no rows to go over, is refused before anything runs
     objectives: list[float] = []
     iterates: list[Vector] = []
 
@@ -139,7 +141,7 @@ def lbfgs(
         w=iterates[int(np.argmin(objectives))],
         n_rounds=n_passes,
         n_passes=n_passes,
-        n_gradients=n_passes * problem.n_samples,
+        n_gradients=n_passes * n_samples,
         n_bytes=n_passes * allreduce_bytes(n_workers, problem.n_params + 1),
         wall_s=time.perf_counter() - started,
         objectives=tuple(objectives),
@@ -157,6 +159,7 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
     ValueError
         More than 5,000 parameters (``Problem.hessian``).
     """
+    n_samples = problem.n_samples  # a stream has none, and is refused
     started = time.perf_counter()
     stepped = problem.newton_step(w)
     return BaselineResult(
@@ -164,7 +167,7 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
         w=stepped,
         n_rounds=1,
         n_passes=1,
-        n_gradients=problem.n_samples,
+        n_gradients=n_samples,
         n_bytes=allreduce_bytes(n_workers, problem.n_params**2 + problem.n_params),
         wall_s=time.perf_counter() - started,
     )
@@ -263,7 +266,7 @@ def richardson(
         name="one-shot, Richardson",
         w=extrapolate(_w_bar(first), _w_bar(second)),
         n_rounds=1,
-        n_passes=n_gradients / problem.n_samples,
+        n_passes=_passes(problem, n_gradients),
         n_gradients=n_gradients,
         n_bytes=allreduce_bytes(n_workers, 2 * problem.n_params, problem.dtype.itemsize),
         wall_s=first_s + second_s,
@@ -274,6 +277,10 @@ def richardson(
 def _timed(problem: Problem, **options: Any) -> tuple[Result, float]:
     started = time.perf_counter()
     return local_sgd(problem, **options), time.perf_counter() - started
+
+
+def _passes(problem: Problem, n_gradients: int) -> float:
+    return math.nan if problem.X is None else n_gradients / problem.n_samples
 
 
 def _w_bar(result: Result) -> np.ndarray:
@@ -289,7 +296,7 @@ def _stochastic(
         name=name,
         w=_w_bar(result),
         n_rounds=n_rounds,
-        n_passes=n_gradients / problem.n_samples,
+        n_passes=_passes(problem, n_gradients),
         n_gradients=n_gradients,
         n_bytes=n_rounds * allreduce_bytes(n_workers, problem.n_params, problem.dtype.itemsize),
         wall_s=wall_s,

@@ -158,3 +158,30 @@ def test_richardson_says_when_twice_the_step_diverges():
     problem = a_problem("squared")
     with pytest.warns(RuntimeWarning, match="beyond"), pytest.raises(fl.Diverged):
         baselines.richardson(problem, eta=5.0, n_steps=5000, n_workers=2)
+
+
+# ---- on a stream ----
+
+
+@pytest.mark.parametrize(
+    ("run", "n_gradients"),
+    [
+        (lambda stream: baselines.richardson(stream, eta=0.02, n_steps=60, n_workers=3), 360),
+        (lambda stream: baselines.large_minibatch(stream, period=5, n_steps=60, n_workers=3), 180),
+        (lambda stream: baselines.one_worker(stream, n_steps=60, n_workers=3), 180),
+    ],
+)
+def test_a_baseline_on_a_stream_counts_gradients_and_no_passes(run, n_gradients):
+    found = run(fl.Problem(fl.GaussianStream(4, dtype="float64")))
+    assert found.n_gradients == n_gradients
+    assert np.isnan(found.n_passes)
+    assert np.isfinite(found.w).all()
+
+
+@pytest.mark.parametrize("run", [baselines.lbfgs, lambda stream: baselines.newton_step(stream, np.zeros(4))])
+def test_what_goes_over_all_rows_is_refused_on_a_stream_before_it_begins(run, monkeypatch):
+    stream = fl.Problem(fl.GaussianStream(4))
+    monkeypatch.setattr(stream, "objective_and_gradient", None)
+    monkeypatch.setattr(stream, "newton_step", None)
+    with pytest.raises(ValueError, match="a stream has no rows to count"):
+        run(stream)
