@@ -102,14 +102,21 @@ def function_of_a_record(callback: Any) -> Callable[[Any], bool] | None:
 
 
 def path_to_write(name: str, path: Any) -> Path | None:
-    """Return the path, whose folder must exist, or None."""
+    """Return the path of a file that can be written, or None.
+
+    Looked at here as what hours of computing end with: it would otherwise be lost in a line of the log.
+    """
     if path is None:
         return None
-    path = Path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path or None, got {path!r}")
+    shown, path = repr(os.fspath(path)), Path(path)
+    if path.is_dir():
+        raise ValueError(f"{name} must be the path of a file, got the folder {shown}; add a file's name")
     if not path.parent.is_dir():
-        raise ValueError(
-            f"{name} must be a path in a folder that exists, got {os.fspath(path)!r}; make the folder first"
-        )
+        raise ValueError(f"{name} must be a path in a folder that exists, got {shown}; make the folder first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{name} must be in a folder that can be written to, got {shown}; choose another folder")
     return path
 
 
