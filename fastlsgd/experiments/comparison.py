@@ -226,7 +226,12 @@ def compare(
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
     if isinstance(n_passes, (bool, str)) or not 0 < n_passes < math.inf:
         raise ValueError(f"n_passes must be a positive number, got {n_passes!r}")
-    n_steps = max(1, int(n_passes * problem.n_samples // n_workers))
+    n_steps = int(n_passes * problem.n_samples // n_workers)
+    if n_steps < 1:
+        raise ValueError(
+            f"n_passes={n_passes:g} of {problem.n_samples} rows are fewer gradients than n_workers={n_workers}, each "
+            "of which takes one at least; use fewer workers or more passes"
+        )
     tested = None if test is None else TestPart(problem, *test)
     with one_blas_thread(problem.n_params):
         constants = theory.estimate(problem)
