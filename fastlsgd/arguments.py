@@ -188,15 +188,8 @@ def bound_schedule(
         return schedule
     try:
         return bind(problem, step_size, n_workers, n_steps, **(run if getattr(schedule, "needs_run", False) else {}))
-    except NoRowsError:
-        mu = float(np.linalg.eigvalsh(problem.hessian(problem.optimum()))[0])
-        known = (
-            f"AdaptivePeriod(mu={mu:.6g}), of this stream's Hessian at its optimum," if mu > 0 else "FixedPeriod(16)"
-        )
-        raise ValueError(
-            f"{schedule!r} finds its period from rows, and a stream has none to look at; pass {known} or bind it to "
-            "an array drawn from the stream: Problem(*problem.sample(n), ...)"
-        ) from None
+    except NoRowsError as error:
+        raise ValueError(f"{schedule!r} cannot find its period on a stream: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -319,6 +319,38 @@ def test_an_auto_step_is_stable():
         assert result.trace.objective_w_bar[-1] < 1.5 * problem.objective(np.zeros(problem.n_params))
 
 
+@pytest.mark.parametrize(
+    ("stream", "options"),
+    [
+        (fl.GaussianStream(4, noise=0.5, dtype=F64), {}),
+        (fl.GaussianStream(4, noise=0.5, kurtosis=5.0, dtype=F64), {"l2": 0.5}),
+        (fl.GaussianStream(4, noise=0.1, kurtosis=1.2, w_star=np.arange(4.0), dtype=F64), {"l2": 1.0}),
+        (fl.GaussianStream(4, target="logistic", dtype=F64), {"loss": "logistic"}),
+    ],
+)
+def test_an_adaptive_period_knows_the_constants_of_a_stream(stream, options):
+    problem, step = fl.Problem(stream, **options), fl.Constant(0.01)
+    X, y = problem.sample(200_000)
+    drawn = fl.theory.estimate(fl.Problem(X, y, **options), problem.optimum())
+    for word, estimated in (("auto", drawn.mu), ("effective", drawn.mu_eff)):
+        assert fl.AdaptivePeriod(word).bind(problem, step, 4, 100).mu == pytest.approx(estimated, rel=0.03)
+    result = run(problem, schedule=fl.AdaptivePeriod("effective"))
+    assert result.state.t > 0
+
+
+def test_the_effective_constant_of_a_linear_stream_is_the_mean_eigenvalue():
+    """What a run was told to pass instead was the smallest one: rounds as many times too long as they differ."""
+    for stream in (
+        fl.GaussianStream(3, dtype=F64),
+        fl.QuadraticStream([1.0, 1 / 2, 1 / 3], np.diag([1.0, 1 / 2, 1 / 3])),
+        fl.QuadraticStream([1.0, 1 / 2, 1 / 3], [1.0, 1 / 2, 1 / 3]),
+    ):
+        rule = fl.AdaptivePeriod("effective").bind(fl.Problem(stream), fl.Constant(0.01), 4, 100)
+        assert rule.mu == float(f"{11 / 18:.6g}")
+    silent = fl.AdaptivePeriod("effective").bind(fl.Problem(fl.GaussianStream(3, noise=0)), fl.Constant(0.01), 4, 9)
+    assert silent.mu == 1.0
+
+
 def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
     problem = fl.Problem(fl.GaussianStream(4))
     halfway = fl.Run(problem, n_steps=100, n_workers=2, step_size=fl.Constant(0.1))
@@ -360,8 +392,9 @@ def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
         (lambda: fl.local_sgd(fl.Problem(fl.GaussianStream(3))), "no rows to count; say n_steps"),
         (lambda: run(fl.Problem(fl.GaussianStream(3, target="logistic")), schedule=fl.RiskPeriod(0.1)),
          "predicted for QuadraticStream, and for the squared loss"),
-        (lambda: run(fl.Problem(fl.GaussianStream(3), l2=0.5), schedule=fl.AdaptivePeriod("auto")),
-         r"^AdaptivePeriod\(.*a stream has none to look at; pass AdaptivePeriod\(mu=0.833333\)"),
+        (lambda: run(fl.Problem(fl.GaussianStream(3, target="logistic"), l2=0.1),
+                     schedule=fl.AdaptivePeriod("effective")),
+         r"^AdaptivePeriod\(.* cannot find its period on a stream: the covariance .* bind the rule to rows drawn"),
         (lambda: fl.theory.estimate(fl.Problem(fl.GaussianStream(3))), r"to estimate from; draw an array"),
         (lambda: run(fl.Problem(fl.GaussianStream(3)), sampling="reshuffle"), "sampling must be 'stream'"),
         (lambda: run(fl.Problem(fl.GaussianStream(3)), partition="contiguous"), "partition must be 'iid'"),
