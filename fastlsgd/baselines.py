@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import number, whole
 from .problem import Problem
 from .schedules import MiniBatch, OneShot
 from .solver import Result, local_sgd
@@ -108,8 +109,10 @@ def lbfgs(
     """
     from scipy import optimize  # a tenth of a second to import
 
-    if target is not None and not target > 0:
-        raise ValueError(f"target must be a positive excess objective or None, got {target!r}")
+    if target is not None:
+        target = number("target", target, above=0.0, hint="; it is an excess objective")
+    n_workers, max_passes = whole("n_workers", n_workers), whole("max_passes", max_passes)
+    tolerance = number("tolerance", tolerance, least=0.0)
     if target is not None and f_star is None:
         f_star = float(problem.objective(problem.optimum()))
     n_samples = problem.n_samples  # a stream, which has no rows to go over, is refused before anything runs
@@ -159,6 +162,7 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
     ValueError
         More than 5,000 parameters (``Problem.hessian``).
     """
+    n_workers = whole("n_workers", n_workers)
     n_samples = problem.n_samples  # a stream has none, and is refused
     started = time.perf_counter()
     stepped = problem.newton_step(w)
@@ -182,9 +186,8 @@ def large_minibatch_options(period: int, n_steps: int, batch_size: int = 1) -> d
     One step on period x batch_size rows a worker takes the place of a round: n_steps // period steps (at
     least one; a period beyond n_steps counts as n_steps).
     """
-    if isinstance(period, bool) or not isinstance(period, (int, np.integer)) or period < 1:
-        raise ValueError(f"period must be an int >= 1, got {period!r}")
-    period = min(int(period), n_steps)
+    n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)
+    period = min(whole("period", period), n_steps)
     return {"schedule": MiniBatch(), "batch_size": period * batch_size, "n_steps": n_steps // period}
 
 
@@ -210,7 +213,8 @@ def large_minibatch(
 
 def one_worker_options(n_workers: int, n_steps: int) -> dict[str, Any]:
     """Return the options of ``local_sgd`` for one worker who takes the steps of all."""
-    return {"schedule": OneShot(), "n_workers": 1, "n_steps": n_workers * n_steps}
+    n_steps = whole("n_workers", n_workers) * whole("n_steps", n_steps)
+    return {"schedule": OneShot(), "n_workers": 1, "n_steps": n_steps}
 
 
 def one_worker(
@@ -258,6 +262,8 @@ def richardson(
     Diverged
         2 eta is too large.
     """
+    eta, n_workers = number("eta", eta, above=0.0), whole("n_workers", n_workers)
+    n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)
     options = {"schedule": OneShot(), "n_steps": n_steps, "batch_size": batch_size, **options}
     first, first_s = _timed(problem, n_workers=n_workers, step_size=Constant(eta), **options)
     second, second_s = _timed(problem, n_workers=n_workers, step_size=Constant(2 * eta), **options)

@@ -23,6 +23,7 @@ from .cores import resolve_threads
 from .data import check_column, check_rows, is_memory_mapped, lay_out, whole_rows
 from .losses import Loss
 from .newton import conjugate_gradients
+from .scalars import number, reals, switch, whole
 from .streams import GaussianStream, QuadraticStream
 from .team import run_pass
 
@@ -115,8 +116,8 @@ class Problem:
         self.is_sparse = sparse.is_sparse(self.X)
         self.y = _check_targets(y, self.X, self.loss)
         self.sample_weight = None if sample_weight is None else _check_weights(sample_weight, self.X)
-        self.l2 = check_l2(l2)
-        self.fit_intercept = bool(fit_intercept)
+        self.l2 = number("l2", l2, least=0.0)
+        self.fit_intercept = switch("fit_intercept", fit_intercept)
         self._norms: RowNorms | None = None
         self._optimum: Vector | None = None
         self._resolution: float | None = None
@@ -251,6 +252,7 @@ class Problem:
         second moment of one worker grows from the isotropic start, a necessary bound only. For any loss 2 / l2,
         beyond which the penalty alone makes the iterates grow.
         """
+        batch_size = whole("batch_size", batch_size)
         bound = 2.0 / self.l2 if self.l2 else math.inf
         norms = self.row_norms() if self.loss.name == "squared" else None
         if norms and norms.mean_fourth:
@@ -527,7 +529,7 @@ class Problem:
             self._raise_at_first_bad(int(bad[0]))
 
     def _iterates(self, w: npt.ArrayLike) -> Vector:
-        iterates = np.atleast_2d(np.asarray(w, dtype=np.float64))
+        iterates = np.atleast_2d(reals("w", w))
         if iterates.ndim != 2 or iterates.shape[1] != self.n_params:
             raise ValueError(
                 f"w must have shape ({self.n_params},) or (m, {self.n_params}), got {np.shape(w)}"
@@ -566,13 +568,6 @@ def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
         return linalg.cho_solve(linalg.cho_factor(hessian), gradient)
     except linalg.LinAlgError:
         return linalg.lstsq(hessian, gradient)[0]
-
-
-def check_l2(l2: Any) -> float:
-    """Return l2 as a float; raise ValueError unless it is a finite number >= 0."""
-    if not isinstance(l2, (int, float, np.floating, np.integer)) or not 0.0 <= l2 < math.inf:
-        raise ValueError(f"l2 must be a finite number >= 0, got {l2!r}")
-    return float(l2)
 
 
 def _check_targets(y: Any, X: Any, loss: Loss) -> np.ndarray:

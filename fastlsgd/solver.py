@@ -156,7 +156,8 @@ class Run:
         if self.n_steps * self.n_workers * self.batch_size >= 2**62:
             raise ValueError(f"n_steps * n_workers * batch_size must be below 2^62, got n_steps={self.n_steps}")
         self.seed = arguments.seed_of(seed)
-        self.sampling = arguments.one_of("sampling", sampling or problem.samplings[0], problem.samplings)
+        sampling = problem.samplings[0] if sampling is None else sampling
+        self.sampling = arguments.one_of("sampling", sampling, problem.samplings)
         self.partition = arguments.one_of("partition", partition, ("iid", "contiguous"))
         self.average = Average.parse(average, self.n_steps)
         self.weights = arguments.averaging_weights(

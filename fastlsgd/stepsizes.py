@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _kernels
+from .scalars import number, whole
 
 Steps = npt.NDArray[np.int64]
 Etas = npt.NDArray[np.float64]
@@ -25,13 +26,6 @@ class StepSize(Protocol):
     def __call__(self, t: Steps) -> Etas:
         """Return eta of the steps t (int64, >= 1), float64, positive and finite."""
         ...
-
-
-def _positive(owner: str, name: str, value: float, *, infinite: bool = False) -> None:
-    if not isinstance(value, (int, float, np.floating, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
-    if not value > 0 or (value == float("inf") and not infinite):
-        raise ValueError(f"{owner}: {name} must be positive and finite, got {value!r}")
 
 
 def _inverse_power(t: Steps, alpha: float) -> Etas:
@@ -52,7 +46,7 @@ class Constant:
     eta: float
 
     def __post_init__(self) -> None:
-        _positive("Constant", "eta", self.eta)
+        number("Constant: eta", self.eta, above=0.0)
 
     def __call__(self, t: Steps) -> Etas:
         """Return eta, once a step."""
@@ -75,14 +69,13 @@ class PolynomialDecay:
     eta_max: float = float("inf")
 
     def __post_init__(self) -> None:
-        _positive("PolynomialDecay", "c", self.c)
-        _positive("PolynomialDecay", "eta_max", self.eta_max, infinite=True)
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"PolynomialDecay: alpha must be between 0 and 1, got {self.alpha!r}")
+        number("PolynomialDecay: c", self.c, above=0.0)
+        number("PolynomialDecay: eta_max", self.eta_max, above=0.0, infinite=True)
+        number("PolynomialDecay: alpha", self.alpha, least=0.0, most=1.0)
 
     def __call__(self, t: Steps) -> Etas:
         """Return min(eta_max, c t^-alpha)."""
-        return np.minimum(self.eta_max, self.c * _inverse_power(t, self.alpha))
+        return np.minimum(float(self.eta_max), float(self.c) * _inverse_power(t, float(self.alpha)))
 
 
 @dataclass(frozen=True)
@@ -97,10 +90,9 @@ class InverseTime:
     t0: int = 0
 
     def __post_init__(self) -> None:
-        _positive("InverseTime", "mu", self.mu)
-        if isinstance(self.t0, bool) or not isinstance(self.t0, (int, np.integer)) or self.t0 < 0:
-            raise ValueError(f"InverseTime: t0 must be an int >= 0, got {self.t0!r}")
+        number("InverseTime: mu", self.mu, above=0.0)
+        whole("InverseTime: t0", self.t0, least=0)
 
     def __call__(self, t: Steps) -> Etas:
         """Return 1 / (mu (t + t0))."""
-        return 1.0 / (self.mu * (t + self.t0).astype(np.float64))
+        return 1.0 / (float(self.mu) * (np.asarray(t) + int(self.t0)).astype(np.float64))

@@ -24,7 +24,8 @@ import numpy.typing as npt
 from . import _kernels
 from .data import check_storage
 from .losses import Loss
-from .problem import NoRowsError, Problem, RowNorms, Vector, check_l2
+from .problem import NoRowsError, Problem, RowNorms, Vector
+from .scalars import number, seed_of, switch, whole
 from .streams import GaussianStream, QuadraticStream, Stream
 
 # Beyond so many standard deviations a normal variable has no mass that counts; beyond such a v no e^-|v| does.
@@ -52,12 +53,12 @@ class StreamProblem(Problem):
     ) -> None:
         self.stream = X
         self.loss = loss if isinstance(loss, Loss) else Loss(loss)
-        if y is not None or sample_weight is not None or fit_intercept:
+        if y is not None or sample_weight is not None or switch("fit_intercept", fit_intercept):
             raise ValueError(
                 "a stream has targets of its own, and neither sample_weight nor an intercept: leave out y, "
                 "sample_weight and fit_intercept"
             )
-        self.l2 = check_l2(l2)
+        self.l2 = number("l2", l2, least=0.0)
         if isinstance(X, QuadraticStream):
             if self.loss.name != "squared" or self.l2:
                 raise ValueError("a QuadraticStream is an objective of its own: leave out loss and l2")
@@ -103,6 +104,8 @@ class StreamProblem(Problem):
     ) -> tuple[_kernels.Rows, str, int]:  # fmt: skip
         """Return (the rows as the kernels take them, "stream", 0); see ``Problem.rows_for_run``."""
         check_storage(storage, layout, self.X)
+        if layout not in ("auto", "view"):
+            raise ValueError(f"a stream has no rows to copy: layout must be 'auto' or 'view', got {layout!r}")
         if partition != "iid":
             raise ValueError(
                 f"all workers of a stream see the same distribution: partition must be 'iid', got {partition!r}"
@@ -120,6 +123,7 @@ class StreamProblem(Problem):
 
         Of a QuadraticStream the gradient noise xi, and zeros.
         """
+        n_rows, worker, seed = whole("n_rows", n_rows), whole("worker", worker, least=0), seed_of(seed)
         rows, _, _ = self.rows_for_run(n_workers=worker + 1, seed=seed, n_visits=n_rows)
         X, y = rows.streamed(worker, 0, n_rows)
         return X, np.zeros_like(y) if isinstance(self.stream, QuadraticStream) else y

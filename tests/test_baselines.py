@@ -50,7 +50,7 @@ def test_lbfgs_of_one_worker_sends_nothing():
 
 
 def test_lbfgs_refuses_a_target_that_cannot_be_reached():
-    with pytest.raises(ValueError, match="target must be a positive excess objective or None, got 0"):
+    with pytest.raises(ValueError, match="target must be positive and finite, got 0; it is an excess"):
         baselines.lbfgs(a_problem(), target=0)
 
 
@@ -107,7 +107,7 @@ def test_the_batch_of_the_local_steps_is_multiplied():
 
 @pytest.mark.parametrize("period", [0, 2.0, True])
 def test_a_wrong_period_is_refused(period):
-    with pytest.raises(ValueError, match=r"period must be an int >= 1, got"):
+    with pytest.raises((TypeError, ValueError), match=r"period must be an int( >= 1)?, got"):
         baselines.large_minibatch_options(period, 100)
 
 

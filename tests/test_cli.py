@@ -346,7 +346,7 @@ WRONG = {
     "no threads": (["tradeoff", "--threads", "0"], "--threads"),
     "negative l2": (["tradeoff", "--l2", "-1"], "--l2"),
     "negative seed": (["tradeoff", "--seed", "-1"], "--seed"),
-    "no passes": (["tradeoff", "FILE", "--target", "price", "--passes", "0"], "n_passes must be a positive number"),
+    "no passes": (["tradeoff", "FILE", "--target", "price", "--passes", "0"], "n_passes must be positive and finite"),
     "nan passes": (["tradeoff", "FILE", "--target", "price", "--passes", "nan"], "n_passes"),
     "zero step": (["tradeoff", "--step", "0"], "--step must be a positive number, got 0"),
     "nan step": (["tradeoff", "--step", "nan"], "--step must be a positive number, got nan"),

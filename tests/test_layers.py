@@ -17,18 +17,18 @@ from fastlsgd import cli
 PACKAGE = Path(fastlsgd.__file__).parent
 
 # Room -> the rooms it may import at module level or inside functions.
-LEAVES = {"losses", "stepsizes", "schedules", "averages", "network"}
+LEAVES = {"scalars", "losses", "stepsizes", "schedules", "averages", "network"}
 ALLOWED = {
     "ctrl_c": set(),
-    "cores": {"_kernels"},
+    "cores": {"_kernels", "scalars"},
     "team": {"_kernels"},
     "sparse": set(),
     "newton": set(),
-    **{leaf: {"_kernels"} for leaf in LEAVES},
+    **{leaf: {"_kernels", "scalars"} for leaf in LEAVES},
     "datasets": set(),
     "bf16": {"_kernels", "sparse"},
-    "data": {"_kernels", "team", "sparse", "bf16"},
-    "streams": {"_kernels"},
+    "data": {"_kernels", "team", "sparse", "bf16", "scalars"},
+    "streams": {"_kernels", "scalars"},
     "problem": {
         "_kernels",
         "cores",
@@ -38,10 +38,11 @@ ALLOWED = {
         "sparse",
         "bf16",
         "newton",
+        "scalars",
         "streams",
         "stream_problem",
     },
-    "stream_problem": {"_kernels", "data", "losses", "problem", "streams"},
+    "stream_problem": {"_kernels", "data", "losses", "problem", "scalars", "streams"},
     "state": {"_kernels"},
     "trace": {"problem"},
     "backends": {"_kernels", "team", "problem", "state"},

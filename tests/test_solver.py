@@ -438,7 +438,7 @@ BAD_ARGUMENTS = {
     "batch_size=0": ({"batch_size": 0}, "batch_size must be an int >= 1"),
     "seed": ({"seed": -1}, "seed must be an int >= 0"),
     "huge seed": ({"seed": 2**64}, "seed must be below 2\\^64"),
-    "threads": ({"n_threads": 0}, "n_threads must be an int >= 1 or None"),
+    "threads": ({"n_threads": 0}, "n_threads must be an int >= 1, got 0; None is all cores"),
     "sampling": ({"sampling": "all"}, "sampling must be 'reshuffle' or 'replacement' or 'blocks', got 'all'"),
     "partition": ({"partition": "by"}, "partition must be 'iid' or 'contiguous'"),
     "layout": ({"layout": "dense"}, "layout must be 'auto' or 'view' or 'packed'"),
@@ -467,9 +467,9 @@ BAD_ARGUMENTS = {
     "weights word": ({"weights": "equal"}, "weights must be None, 'rows' or an array"),
     "w0": ({"w0": np.zeros(3)}, r"w0 must have shape \(37,\), got \(3,\)"),
     "nan w0": ({"w0": np.full(37, np.nan)}, "w0 must be finite"),
-    "record": ({"record": -1}, "record must be >= 0"),
+    "record": ({"record": -1}, "record must be an int >= 0, got -1"),
     "record steps": ({"record": [0, 5]}, "step numbers from 1 to 60"),
-    "time": ({"max_time_s": -1}, "max_time_s must be a positive number"),
+    "time": ({"max_time_s": -1}, "max_time_s must be positive, got -1; None is no limit"),
     "state": ({"state": "file"}, r"state must be a State, got str; State.load\(path\)"),
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import number, one_of
 from ..problem import Problem
 from ..schedules import OneShot, Periods_, Schedule, View
 from ..stepsizes import StepSize
@@ -61,15 +61,10 @@ class AdaptivePeriod:
     form: Literal["mu", "sharp"] = "mu"
 
     def __post_init__(self) -> None:
-        for name in ("mu", "c"):
-            value = getattr(self, name)
-            if name == "mu" and isinstance(value, str) and value in ("auto", "effective"):
-                continue
-            if isinstance(value, (str, bool)) or not 0 < value < math.inf:
-                names = ", 'auto' or 'effective'" if name == "mu" else ""
-                raise ValueError(f"AdaptivePeriod: {name} must be positive and finite{names}, got {value!r}")
-        if self.form not in ("mu", "sharp"):
-            raise ValueError(f"AdaptivePeriod: form must be 'mu' or 'sharp', got {self.form!r}")
+        if not (isinstance(self.mu, str) and self.mu in ("auto", "effective")):
+            number("AdaptivePeriod: mu", self.mu, above=0.0, hint="; or 'auto' or 'effective'")
+        number("AdaptivePeriod: c", self.c, above=0.0)
+        one_of("AdaptivePeriod: form", self.form, ("mu", "sharp"))
 
     def bind(self, problem: Problem | Constants, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
         """Return the schedule with mu a number, estimated unless it is one: two passes and an eigendecomposition.

@@ -202,6 +202,7 @@ def constant_step_moments(
     """
     eigenvalues = _spectrum(spectrum)
     n, n_workers = arguments.whole("n_steps", n_steps), arguments.whole("n_workers", n_workers)
+    eta = arguments.number("eta", eta, above=0.0)
     if not 0 < eta * eigenvalues.max() < 2:
         raise ValueError("constant_step_moments needs eta lambda < 2 in every coordinate, and one that is not 0")
     shares = arguments.averaging_weights(weights, n_workers, 0)
