@@ -22,6 +22,18 @@ from .solver import Result, local_sgd
 from .stepsizes import Constant
 from .trace import Trace, allreduce_bytes
 
+__all__ = [
+    "BaselineResult",
+    "extrapolate",
+    "large_minibatch",
+    "large_minibatch_options",
+    "lbfgs",
+    "newton_step",
+    "one_worker",
+    "one_worker_options",
+    "richardson",
+]
+
 Vector = npt.NDArray[np.float64]
 
 
@@ -48,6 +60,12 @@ class BaselineResult:
         L-BFGS: where it was evaluated. Else empty.
     traces : tuple of Trace
         The ledgers of the runs it is made of. Empty for deterministic ones.
+
+    Examples
+    --------
+    >>> found = lbfgs(Problem(np.eye(3), np.ones(3)), n_workers=2)
+    >>> found.name, found.n_rounds == found.n_passes, found.n_bytes == found.n_rounds * 2 * 2 * 4 * 8
+    ('L-BFGS', True, True)
     """
 
     name: str
@@ -104,8 +122,14 @@ def lbfgs(
 
     Raises
     ------
-    ValueError
-        A target that is not positive.
+    TypeError, ValueError
+        A target that is not positive, another number that does not fit; a stream, which has no rows to go over.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> lbfgs(problem, tolerance=1e-9).w.round(6)
+    array([2.4])
     """
     from scipy import optimize  # a tenth of a second to import
 
@@ -157,10 +181,28 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
 
     The costs are those of the step alone, without what found w.
 
+    Parameters
+    ----------
+    problem : Problem
+    w : array, shape (n_params,)
+    n_workers : int
+        Among whom the rows lie; only n_bytes depends on it.
+
+    Returns
+    -------
+    BaselineResult
+
     Raises
     ------
     ValueError
-        More than 5,000 parameters (``Problem.hessian``).
+        More than 5,000 parameters (``Problem.hessian``); a stream.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> step = newton_step(problem, [0.0])
+    >>> step.w, step.n_rounds, step.n_bytes
+    (array([2.4]), 1, 256)
     """
     n_workers = whole("n_workers", n_workers)
     n_samples = problem.n_samples  # a stream has none, and is refused
@@ -185,6 +227,16 @@ def large_minibatch_options(period: int, n_steps: int, batch_size: int = 1) -> d
 
     One step on period x batch_size rows a worker takes the place of a round: n_steps // period steps (at
     least one; a period beyond n_steps counts as n_steps).
+
+    Parameters
+    ----------
+    period, n_steps, batch_size : int
+        Of the local SGD to be matched.
+
+    Examples
+    --------
+    >>> large_minibatch_options(16, n_steps=1000)
+    {'schedule': MiniBatch(), 'batch_size': 16, 'n_steps': 62}
     """
     n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)
     period = min(whole("period", period), n_steps)
@@ -205,6 +257,22 @@ def large_minibatch(
         Of the local SGD to be matched.
     **options
         Further ones of ``local_sgd``: step_size, sampling, seed, n_threads, ...
+
+    Returns
+    -------
+    BaselineResult
+
+    Raises
+    ------
+    TypeError, ValueError, Diverged
+        As ``local_sgd``.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> found = large_minibatch(problem, period=4, n_steps=40, n_workers=2, step_size=Constant(0.1))
+    >>> found.n_rounds, found.n_gradients
+    (10, 80)
     """
     matched = large_minibatch_options(period, n_steps, batch_size)
     result, wall_s = _timed(problem, n_workers=n_workers, **matched, **options)
@@ -212,7 +280,18 @@ def large_minibatch(
 
 
 def one_worker_options(n_workers: int, n_steps: int) -> dict[str, Any]:
-    """Return the options of ``local_sgd`` for one worker who takes the steps of all."""
+    """Return the options of ``local_sgd`` for one worker who takes the steps of all.
+
+    Parameters
+    ----------
+    n_workers, n_steps : int
+        Of the local SGD to be matched.
+
+    Examples
+    --------
+    >>> one_worker_options(8, n_steps=1000)
+    {'schedule': OneShot(), 'n_workers': 1, 'n_steps': 8000}
+    """
     n_steps = whole("n_workers", n_workers) * whole("n_steps", n_steps)
     return {"schedule": OneShot(), "n_workers": 1, "n_steps": n_steps}
 
@@ -228,6 +307,22 @@ def one_worker(
         Of the local SGD to be matched.
     **options
         Further ones of ``local_sgd``: step_size, sampling, seed, ...
+
+    Returns
+    -------
+    BaselineResult
+
+    Raises
+    ------
+    TypeError, ValueError, Diverged
+        As ``local_sgd``.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> found = one_worker(problem, n_steps=40, n_workers=2, step_size=Constant(0.1))
+    >>> found.n_rounds, found.n_gradients
+    (0, 80)
     """
     matched = one_worker_options(n_workers, n_steps)
     result, wall_s = _timed(problem, batch_size=batch_size, **matched, **options)
@@ -235,7 +330,21 @@ def one_worker(
 
 
 def extrapolate(at_eta: npt.ArrayLike, at_twice_eta: npt.ArrayLike) -> Vector:
-    """Return 2 w_bar(eta) - w_bar(2 eta), in which a bias proportional to the step size cancels."""
+    """Return 2 w_bar(eta) - w_bar(2 eta), in which a bias proportional to the step size cancels.
+
+    Parameters
+    ----------
+    at_eta, at_twice_eta : array, of one shape
+
+    Returns
+    -------
+    float64 array, of that shape
+
+    Examples
+    --------
+    >>> extrapolate([1.25, 2.0], [1.5, 2.0])
+    array([1., 2.])
+    """
     return 2.0 * np.asarray(at_eta, dtype=np.float64) - np.asarray(at_twice_eta, dtype=np.float64)
 
 
@@ -257,10 +366,24 @@ def richardson(
     **options
         Further ones of ``local_sgd``: sampling, seed, n_threads, ...
 
+    Returns
+    -------
+    BaselineResult
+        ``w`` extrapolated, in float64; ``traces`` of the runs at eta and at 2 eta.
+
     Raises
     ------
     Diverged
         2 eta is too large.
+    TypeError, ValueError
+        As ``local_sgd``.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> found = richardson(problem, eta=0.05, n_steps=40, n_workers=2)
+    >>> found.n_rounds, found.n_gradients, len(found.traces)
+    (1, 160, 2)
     """
     eta, n_workers = number("eta", eta, above=0.0), whole("n_workers", n_workers)
     n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)

@@ -178,6 +178,17 @@ class Shards:
         Row of X at each position: the visits of each worker's first epoch, worker after worker.
     n_copied_bytes : int
         Bytes copied for the packed layout.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arrays that the kernels cannot read, more workers than rows, or a name that is none of these.
+
+    Examples
+    --------
+    >>> shards = Shards(np.eye(5), np.ones(5), n_workers=2, partition="contiguous")
+    >>> shards.start, sorted(shards.rows(0).tolist())
+    (array([0, 3, 5]), [0, 1, 2])
     """
 
     def __init__(

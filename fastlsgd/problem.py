@@ -238,6 +238,18 @@ class Problem:
         With a constant step up to this no row's step moves two iterates apart, so no run diverges
         (every row's gradient is co-coercive). On heavy-tailed data it can be far below
         the largest step that is stable in the mean.
+
+        Raises
+        ------
+        ValueError
+            The squared norms of the rows overflow float64.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.safe_step()
+        0.125
         """
         curvature = self.loss.curvature * self.row_norms().largest + self.l2
         if not math.isfinite(curvature):
@@ -251,6 +263,18 @@ class Problem:
         less the intercept's 1 where l2 stands before it (times 1 / weight where rows are weighted): beyond it the
         second moment of one worker grows from the isotropic start, a necessary bound only. For any loss 2 / l2,
         beyond which the penalty alone makes the iterates grow.
+
+        Parameters
+        ----------
+        batch_size : int
+            b, the rows of a local step.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> round(problem.step_bound(), 4), problem.step_bound(batch_size=17)
+        (0.5882, 10.0)
         """
         batch_size = whole("batch_size", batch_size)
         bound = 2.0 / self.l2 if self.l2 else math.inf
@@ -265,7 +289,28 @@ class Problem:
         return bound
 
     def objective(self, w: npt.ArrayLike) -> float | Vector:
-        """Return F(w) in float64; for several iterates, shape (m, n_params), all in one pass over the data."""
+        """Return F(w) in float64; for several iterates all in one pass over the data.
+
+        Parameters
+        ----------
+        w : array, shape (n_params,) or (m, n_params)
+
+        Returns
+        -------
+        float, or float64 array of shape (m,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            No numbers, another shape; a mapped X that holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.objective([0.0]), problem.objective([[0.0], [2.0]])
+        (5.0, array([5., 0.]))
+        """
         iterates = self._iterates(w)
         values = _added(self._pass("objective", w=iterates))[: len(iterates)] / self.n_samples
         penalised = iterates[:, : self.n_features]
@@ -273,11 +318,41 @@ class Problem:
         return values if np.ndim(w) == 2 else float(values[0])
 
     def gradient(self, w: npt.ArrayLike) -> Vector:
-        """Return the gradient of F at w, float64, in the shape of w: (n_params,) or (m, n_params)."""
+        """Return the gradient of F at w, float64, in the shape of w: (n_params,) or (m, n_params).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.gradient([0.0])
+        array([-5.])
+        """
         return self.objective_and_gradient(w)[1]
 
     def objective_and_gradient(self, w: npt.ArrayLike) -> tuple[float | Vector, Vector]:
-        """Return F(w) and its gradient, float64; for several iterates, shape (m, n_params), in one pass."""
+        """Return F(w) and its gradient, float64; for several iterates all in one pass over the data.
+
+        Parameters
+        ----------
+        w : array, shape (n_params,) or (m, n_params)
+
+        Returns
+        -------
+        objective : float, or float64 array of shape (m,)
+        gradient : float64 array, of the shape of w
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``objective``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.objective_and_gradient([0.0])
+        (5.0, array([-5.]))
+        """
         iterates = self._iterates(w)
         sums = _added(self._pass("gradient", w=iterates)) / self.n_samples
         values, gradients = sums[: len(iterates)], sums[len(iterates) :].reshape(iterates.shape)
@@ -300,6 +375,13 @@ class Problem:
         w_star : array, shape (n_params,), or None
             None is the minimiser, ``optimum()``. How near to the true minimum that one lies limits what an excess
             says: ``excess_resolution``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> round(problem.excess([2.0 + 1e-9]) / 1e-18, 3)
+        1.25
         """
         iterates = self._iterates(w)
         reference = self.optimum() if w_star is None else self._iterates(w_star)[0]
@@ -333,6 +415,13 @@ class Problem:
         ------
         ValueError
             More than 5,000 parameters: the matrix would not be cheap any more.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.hessian([0.0])
+        array([[2.5]])
         """
         if self.n_params > DENSE_HESSIAN:
             raise ValueError(f"the Hessian is dense: n_params may be at most {DENSE_HESSIAN}, got {self.n_params}")
@@ -398,7 +487,24 @@ class Problem:
         return self._optimum
 
     def newton_step(self, w: npt.ArrayLike) -> Vector:
-        """Return w minus the Newton step at w, float64."""
+        """Return w minus the Newton step at w, float64.
+
+        Parameters
+        ----------
+        w : array, shape (n_params,)
+
+        Raises
+        ------
+        ValueError
+            More than 5,000 parameters (``hessian``).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.newton_step([0.0])
+        array([2.])
+        """
         _, gradient = self.objective_and_gradient(w)
         return self._iterates(w)[0] - _solve(self.hessian(w), gradient)
 

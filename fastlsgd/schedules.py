@@ -77,7 +77,14 @@ def _equal_rounds(period: int, view: View) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """Average after every step: mini-batch SGD with n_workers * batch_size rows a step."""
+    """Average after every step: mini-batch SGD with n_workers * batch_size rows a step.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(MiniBatch(), n_workers=4, etas=np.full(3, 0.1))
+    array([1, 1, 1])
+    """
 
     def next_periods(self, view: View) -> Periods_:
         """Return rounds of one step."""
@@ -86,7 +93,14 @@ class MiniBatch:
 
 @dataclass(frozen=True)
 class OneShot:
-    """Average once, after the last step."""
+    """Average once, after the last step.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(OneShot(), n_workers=4, etas=np.full(3, 0.1))
+    array([3])
+    """
 
     def next_periods(self, view: View) -> Periods_:
         """Return one round of all steps left."""
@@ -95,7 +109,24 @@ class OneShot:
 
 @dataclass(frozen=True)
 class FixedPeriod:
-    """Average after every `period` steps."""
+    """Average after every `period` steps.
+
+    Parameters
+    ----------
+    period : int, >= 1
+        Local steps a round; of the last round, what is left of n_steps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No int, or one below 1.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(FixedPeriod(4), n_workers=4, etas=np.full(10, 0.1))
+    array([4, 4, 2])
+    """
 
     period: int
 
@@ -109,7 +140,26 @@ class FixedPeriod:
 
 @dataclass(frozen=True)
 class GrowingPeriod:
-    """Round j = 1, 2, ... has ceil(first * j^power) steps."""
+    """Round j = 1, 2, ... has ceil(first * j^power) steps.
+
+    Parameters
+    ----------
+    first : int, >= 1
+        Steps of the first round.
+    power : float, >= 0
+        0 is a fixed period.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(GrowingPeriod(2), n_workers=4, etas=np.full(20, 0.1))
+    array([2, 4, 6, 8])
+    """
 
     first: int
     power: float = 1.0
@@ -134,6 +184,24 @@ class PostLocal:
     """Average every step up to step `switch`, then every `period` steps.
 
     Source: Lin, Stich, Patel and Jaggi, ICLR 2020 (recalled).
+
+    Parameters
+    ----------
+    switch : int, >= 0
+        Local steps after each of which is averaged.
+    period : int, >= 1
+        Local steps a round from then on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(PostLocal(3, period=4), n_workers=4, etas=np.full(10, 0.1))
+    array([1, 1, 1, 4, 3])
     """
 
     switch: int
@@ -152,7 +220,25 @@ class PostLocal:
 
 @dataclass(frozen=True)
 class Periods:
-    """The round lengths given, the last one repeated."""
+    """The round lengths given, the last one repeated.
+
+    Parameters
+    ----------
+    lengths : sequence of int, each >= 1
+
+    Raises
+    ------
+    TypeError
+        No sequence of ints.
+    ValueError
+        An empty one, or a length below 1.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(Periods([1, 4]), n_workers=4, etas=np.full(10, 0.1))
+    array([1, 4, 4, 1])
+    """
 
     lengths: tuple[int, ...]
 

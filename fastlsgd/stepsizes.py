@@ -39,6 +39,17 @@ def _inverse_power(t: Steps, alpha: float) -> Etas:
 class Constant:
     """eta_t = eta.
 
+    Parameters
+    ----------
+    eta : float, > 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        No positive, finite number.
+
+    Examples
+    --------
     >>> Constant(0.1)(np.array([1, 2, 3]))
     array([0.1, 0.1, 0.1])
     """
@@ -60,6 +71,20 @@ class PolynomialDecay:
     alpha in (1/2, 1) is the range in which the Polyak-Ruppert average is statistically optimal.
     eta_max keeps the first steps stable where c is large.
 
+    Parameters
+    ----------
+    c : float, > 0
+    alpha : float, from 0 to 1
+    eta_max : float, > 0
+        May be infinite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
     >>> PolynomialDecay(1.0, alpha=0.5)(np.array([1, 4, 16]))
     array([1.  , 0.5 , 0.25])
     """
@@ -82,6 +107,19 @@ class PolynomialDecay:
 class InverseTime:
     """eta_t = 1 / (mu (t + t0)), for mu-strongly convex objectives.
 
+    Parameters
+    ----------
+    mu : float, > 0
+        Strong convexity. The first step is 1 / (mu (1 + t0)), which has to be stable: ``Problem.step_bound``.
+    t0 : int, >= 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
     >>> InverseTime(mu=0.5, t0=1)(np.array([1, 3]))
     array([1. , 0.5])
     """

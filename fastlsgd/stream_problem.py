@@ -122,6 +122,23 @@ class StreamProblem(Problem):
         """Return X, (n_rows, n_features), and y: the first rows that this worker sees in a run with this seed.
 
         Of a QuadraticStream the gradient noise xi, and zeros.
+
+        Parameters
+        ----------
+        n_rows : int, >= 1
+        seed : int, 0 <= seed < 2^64
+        worker : int, >= 0
+
+        Raises
+        ------
+        TypeError, ValueError
+            No such ints.
+
+        Examples
+        --------
+        >>> X, y = Problem(GaussianStream(20)).sample(5)
+        >>> X.shape, y.shape, X.dtype
+        ((5, 20), (5,), dtype('float32'))
         """
         n_rows, worker, seed = whole("n_rows", n_rows), whole("worker", worker, least=0), seed_of(seed)
         rows, _, _ = self.rows_for_run(n_workers=worker + 1, seed=seed, n_visits=n_rows)

@@ -42,6 +42,11 @@ class GaussianStream:
     dtype : "float32" or "float64"
         Of the rows, and so of the run. Normals of float32 reach 6.7, those of float64 8.5.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A number, array or name that does not fit: the message says which.
+
     Examples
     --------
     >>> stream = GaussianStream(3, spectrum="1/k", dtype="float64")
@@ -101,6 +106,11 @@ class QuadraticStream:
         E xi xi': a multiple of the identity, its diagonal, or the whole matrix (positive semidefinite).
     w_star : array, shape (n_features,), or None for 1 / sqrt(n_features)
     dtype : "float32" or "float64"
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array that does not fit; a covariance that is not symmetric and positive semidefinite.
 
     Examples
     --------

@@ -194,6 +194,24 @@ def test_importing_imports_none_of_the_slow_ones():
     assert done.stdout.strip() == "[]"
 
 
+def test_what_users_make_and_call_says_what_it_takes_what_it_refuses_and_shows_it():
+    made_by_runs = {"Record", "Result", "State", "Trace"}
+    told_from_a_run = {"CheckpointError", "DatasetNotInstalled", "Diverged", "Interrupted"}
+    without_arguments = {"MiniBatch", "OneShot"}
+    for name in fastlsgd.__all__:
+        thing = getattr(fastlsgd, name)
+        if inspect.ismodule(thing) or name in told_from_a_run:
+            continue
+        text = inspect.getdoc(thing)
+        assert name in {"Record"} or ">>> " in text, name
+        if name not in made_by_runs | without_arguments:
+            assert re.search(r"^Parameters\n-+$", text, re.MULTILINE), name
+    for name in fastlsgd.baselines.__all__:
+        text = inspect.getdoc(getattr(fastlsgd.baselines, name))
+        assert ">>> " in text, name
+        assert re.search(r"^(Parameters|Attributes)\n-+$", text, re.MULTILINE), name
+
+
 def test_every_public_name_is_there_and_documented():
     for name in fastlsgd.__all__:
         assert getattr(fastlsgd, name).__doc__, name

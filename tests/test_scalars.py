@@ -116,6 +116,16 @@ def test_what_is_out_of_range_is_named(make, message):
 
 
 @pytest.mark.filterwarnings("error")
+def test_local_iterates_that_are_no_numbers_of_the_run_are_refused():
+    moved = fl.Run(fl.Problem(X.astype(np.float32), Y.astype(np.float32)), n_workers=2, n_steps=8)
+    with pytest.raises(ValueError, match="W must be finite"):
+        moved.set_W(np.full((2, 3), 1e39))
+    with pytest.raises(TypeError, match="W must hold real numbers"):
+        moved.set_W([["a"] * 3] * 2)
+    assert not moved.W.any()
+
+
+@pytest.mark.filterwarnings("error")
 def test_lengths_beyond_64_bits_are_cut_where_the_run_ends():
     for schedule, lengths in (
         (fl.FixedPeriod(2**63), [8]),

@@ -72,6 +72,13 @@ class AdaptivePeriod:
         Constants of the problem, where they are known, spare that; of a stream they are. One worker has one round,
         whatever mu.
 
+        Parameters
+        ----------
+        problem : Problem or Constants
+        step_size : StepSize
+        n_workers, n_steps : int
+            Of the run.
+
         Raises
         ------
         ValueError

@@ -46,6 +46,11 @@ def adaptive_period(
         Drift allowed, as a multiple of the variance of mini-batch averaging.
     form : "mu" or "sharp"
 
+    Raises
+    ------
+    TypeError, ValueError
+        No numbers, or not positive and finite.
+
     Examples
     --------
     >>> adaptive_period(0.1, 4, 0.01), adaptive_period(0.1, 4, [0.1, 0.01], form="sharp")

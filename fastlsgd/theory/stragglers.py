@@ -45,6 +45,11 @@ def round_time(
     step_s, jitter_s, communication_s : float
         Seconds of a step, mean and standard deviation; of an averaging.
 
+    Raises
+    ------
+    TypeError, ValueError
+        No int >= 1, no number >= 0.
+
     Examples
     --------
     >>> round(round_time(64, 16, 1e-4, 1e-5), 6)
@@ -67,6 +72,11 @@ def exponential_round_time(period: int, n_workers: int, step_s: float) -> float:
         N and P.
     step_s : float
         Mean seconds of a step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No int >= 1, no number >= 0.
 
     Examples
     --------
