@@ -5,7 +5,7 @@
 Each commit is built from a worktree into a temporary folder and gets a process of its own, which times a fixed
 set of kernels whenever it is told to. The two take turns kernel by kernel, so that the load hits both. Minima are
 compared, as other processes can only add time; a kernel is slower only if it is so by more than RELATIVE and by
-more than ABSOLUTE_NS a gradient, of an objective a row and iterate. Exits with 1 if one is.
+more than ABSOLUTE_NS a gradient (of a pass over the data: a row and iterate). Exits with 1 if one is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 # What runs in each commit's process: it may use only names that both commits have, so it stands alone.
 WORKER = """
-import importlib.util, json, sys, time
+import importlib.util, inspect, json, sys, time
 import numpy as np
 import fastlsgd as fl
 
@@ -42,6 +42,20 @@ CSR = {"CSR, P=2 on 1, one-shot": None, "CSR, P=2 on 1, period 256": 256}
 if importlib.util.find_spec("fastlsgd.sparse") is None:  # a commit without CSR
     CSR = {}
 OBJECTIVES = {f"objective of {m}, d=100": m for m in (1, 64)}
+PASSES = {"gradient, d=100": "gradient", "excess of 64, d=100": "excess"}
+PASSES = {name: method for name, method in PASSES.items() if hasattr(fl.Problem, method)}
+# Where rows come from another place, or lie otherwise: what Run is told. Each only of commits that have it.
+WAYS = {
+    "in place, d=100": {"layout": "view"}, "blocks in place, d=100": {"layout": "view", "sampling": "blocks"},
+    "replacement in place, d=100": {"layout": "view", "sampling": "replacement"},
+    "bf16, d=1000": {"storage": "bf16"},
+}
+if "storage" not in inspect.signature(fl.Run).parameters:
+    del WAYS["bf16, d=1000"]
+STREAMS = {"stream, d=20": 20, "stream, d=100": 100} if hasattr(fl, "GaussianStream") else {}
+REPLICATES = {"replicates of a stream, d=20": 20}
+if importlib.util.find_spec("fastlsgd.experiments") is None or not hasattr(fl.experiments, "replicates"):
+    REPLICATES = {}
 works = {}
 
 def prepare(name):
@@ -50,6 +64,29 @@ def prepare(name):
         w = np.random.default_rng(1).standard_normal((OBJECTIVES[name], 100)) / 10
         assert np.isfinite(problem.objective(w)).all()
         return lambda: problem.objective(w), lambda: None, problem.n_samples * len(w)
+    if name in PASSES:
+        problem = dense(100, "float32")
+        w = np.random.default_rng(1).standard_normal((64, 100)) / 10
+        w = w[0] if name.startswith("gradient") else w
+        over = () if PASSES[name] == "gradient" else (np.zeros(100),)
+        method = getattr(problem, PASSES[name])
+        assert np.isfinite(method(w, *over)).all()
+        return lambda: method(w, *over), lambda: None, problem.n_samples * (w.size // 100)
+    if name in STREAMS:
+        problem = fl.Problem(fl.GaussianStream(STREAMS[name]))
+        return steps(problem, layout="auto", n_workers=2, n_threads=1, n_steps=5_000 if small else 200_000,
+                     schedule=fl.FixedPeriod(256), step_size=fl.Constant(0.01))
+    if name in REPLICATES:
+        problem, n_steps = fl.Problem(fl.GaussianStream(REPLICATES[name])), 50 if small else 1_000
+        def many():
+            return fl.experiments.replicates(problem, n_replicates=64, n_workers=2, n_threads=1, n_steps=n_steps,
+                                             schedule=fl.FixedPeriod(16), step_size=fl.Constant(0.01))
+        assert np.isfinite(many().w_bar).all()
+        return many, lambda: None, 64 * 2 * n_steps
+    if name in WAYS:
+        problem = dense(int(name.split("d=")[1]), "float32")
+        return steps(problem, n_workers=2, n_threads=1, schedule=fl.FixedPeriod(256),
+                     step_size=fl.Constant(1.0 / problem.n_features), **WAYS[name])
     if name in CSR:
         schedule = fl.FixedPeriod(CSR[name]) if CSR[name] else fl.OneShot()
         return steps(csr(), n_workers=2, n_threads=1, schedule=schedule, step_size=fl.Constant(0.5))
@@ -75,15 +112,16 @@ def csr():
     y = np.where(X @ rng.standard_normal(d) + 0.3 * rng.standard_normal(n) > 0, 1, -1)
     return fl.Problem(X, y.astype(np.float32), loss="logistic", l2=1e-5)
 
-def steps(problem, **options):
+def steps(problem, *, layout="packed", n_steps=None, **options):
     visits = options["n_workers"] * options.get("batch_size", 1)
-    run = fl.Run(problem, layout="packed", record=0, n_steps=problem.n_samples // visits, **options)
+    run = fl.Run(problem, layout=layout, record=0, n_steps=n_steps or problem.n_samples // visits, **options)
     start = run.state.copy()
     run.advance()
     assert problem.objective(run.w) < problem.objective(np.zeros(problem.n_params))
     return run.advance, lambda: run.state.restore(start), run.t * visits
 
-sys.stdout.write(json.dumps([fl.__file__, [*CASES, *CSR, *OBJECTIVES]]) + "\\n"); sys.stdout.flush()
+kernels = [*CASES, *WAYS, *STREAMS, *REPLICATES, *CSR, *OBJECTIVES, *PASSES]
+sys.stdout.write(json.dumps([fl.__file__, kernels]) + "\\n"); sys.stdout.flush()
 for line in sys.stdin:
     name = json.loads(line)
     if name not in works:
@@ -201,6 +239,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="small data: for trying it out")
     options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds must be at least 1, got {options.rounds}")
     with tempfile.TemporaryDirectory(prefix="fastlsgd-") as folder, ExitStack() as stack:
         commits = []
         for name in ("base", "head"):

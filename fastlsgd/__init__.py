@@ -15,7 +15,7 @@ A map of the package, in the order to read it:
     losses       what one sample costs         data         rows dealt to workers; checks of arrays
     streams      fresh rows, made in kernels   stream_problem   their objective, in closed form
     team         helper threads                cores        how many of them, and why
-    backends     who runs the steps
+    backends     who runs the steps            scalars      numbers and names a user gave, checked
     theory       what is known before a run    baselines    what local SGD must be compared with
     experiments  methods x steps x replicates  datasets     real data from package registries
     estimators   for scikit-learn's users      report, verdict, plots, cli   what people look at

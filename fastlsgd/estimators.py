@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .arguments import whole
 from .data import Shards
 from .problem import Problem
 from .schedules import Schedule
@@ -99,7 +100,7 @@ class _LinearLocalSGD(BaseEstimator):
 
     def _minimise(self, X: Any, y: np.ndarray, rows: _Rows, loss: str) -> tuple[Vector, float]:
         """Return coefficients and intercept for the columns of X; note how the run went."""
-        _positive_int("n_workers", self.n_workers)
+        whole("n_workers", self.n_workers)
         columns = None
         if self.standardize and isinstance(X, np.ndarray):
             columns = _Columns.measure(X, rows.weights, centred=self.fit_intercept)
@@ -148,8 +149,8 @@ class _LinearLocalSGD(BaseEstimator):
         n_passes = self.n_passes
         if isinstance(n_passes, str) and n_passes == "auto":
             n_passes = max(1, -(-min(ROWS_TO_VISIT, ENTRIES_TO_READ // entries_a_row) // n_samples))
-        _positive_int("n_passes", n_passes, hint=" or 'auto'")
-        return -(-int(n_passes) * n_samples // int(self.n_workers))
+        n_passes = whole("n_passes", n_passes, hint="; or 'auto'")
+        return -(-n_passes * n_samples // int(self.n_workers))
 
 
 def _local_sgd(
@@ -581,8 +582,3 @@ def _seed(random_state: Any) -> int:
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def _positive_int(name: str, value: Any, hint: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be an int >= 1{hint}, got {value!r}")

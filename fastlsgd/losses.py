@@ -20,6 +20,17 @@ class Loss:
     Calling it gives the loss, ``dloss`` its derivative in the prediction, both in float64
     and in the kernels' own arithmetic.
 
+    Parameters
+    ----------
+    name : "squared" or "logistic"
+
+    Raises
+    ------
+    ValueError
+        Another name.
+
+    Examples
+    --------
     >>> Loss("squared")(3.0, 1.0), Loss("squared").dloss(3.0, 1.0)
     (2.0, 2.0)
     """

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = ["Look", "looks", "save", "save_tradeoff", "trace", "tradeoff"]
+
 # Okabe and Ito's palette (recalled): told apart by the colour-blind, which a test simulates for the first six.
 BLACK, BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 SKY, GREY, BROWN, OLIVE = "#3B94C9", "#7F7F7F", "#7A4B2A", "#8A8A1F"

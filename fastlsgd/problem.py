@@ -23,6 +23,7 @@ from .cores import resolve_threads
 from .data import check_column, check_rows, is_memory_mapped, lay_out, whole_rows
 from .losses import Loss
 from .newton import conjugate_gradients
+from .scalars import number, reals, switch, whole
 from .streams import GaussianStream, QuadraticStream
 from .team import run_pass
 
@@ -115,8 +116,8 @@ class Problem:
         self.is_sparse = sparse.is_sparse(self.X)
         self.y = _check_targets(y, self.X, self.loss)
         self.sample_weight = None if sample_weight is None else _check_weights(sample_weight, self.X)
-        self.l2 = check_l2(l2)
-        self.fit_intercept = bool(fit_intercept)
+        self.l2 = number("l2", l2, least=0.0)
+        self.fit_intercept = switch("fit_intercept", fit_intercept)
         self._norms: RowNorms | None = None
         self._optimum: Vector | None = None
         self._resolution: float | None = None
@@ -237,6 +238,18 @@ class Problem:
         With a constant step up to this no row's step moves two iterates apart, so no run diverges
         (every row's gradient is co-coercive). On heavy-tailed data it can be far below
         the largest step that is stable in the mean.
+
+        Raises
+        ------
+        ValueError
+            The squared norms of the rows overflow float64.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.safe_step()
+        0.125
         """
         curvature = self.loss.curvature * self.row_norms().largest + self.l2
         if not math.isfinite(curvature):
@@ -250,7 +263,20 @@ class Problem:
         less the intercept's 1 where l2 stands before it (times 1 / weight where rows are weighted): beyond it the
         second moment of one worker grows from the isotropic start, a necessary bound only. For any loss 2 / l2,
         beyond which the penalty alone makes the iterates grow.
+
+        Parameters
+        ----------
+        batch_size : int
+            b, the rows of a local step.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> round(problem.step_bound(), 4), problem.step_bound(batch_size=17)
+        (0.5882, 10.0)
         """
+        batch_size = whole("batch_size", batch_size)
         bound = 2.0 / self.l2 if self.l2 else math.inf
         norms = self.row_norms() if self.loss.name == "squared" else None
         if norms and norms.mean_fourth:
@@ -263,7 +289,28 @@ class Problem:
         return bound
 
     def objective(self, w: npt.ArrayLike) -> float | Vector:
-        """Return F(w) in float64; for several iterates, shape (m, n_params), all in one pass over the data."""
+        """Return F(w) in float64; for several iterates all in one pass over the data.
+
+        Parameters
+        ----------
+        w : array, shape (n_params,) or (m, n_params)
+
+        Returns
+        -------
+        float, or float64 array of shape (m,)
+
+        Raises
+        ------
+        TypeError, ValueError
+            No numbers, another shape; a mapped X that holds NaN or infinity.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.objective([0.0]), problem.objective([[0.0], [2.0]])
+        (5.0, array([5., 0.]))
+        """
         iterates = self._iterates(w)
         values = _added(self._pass("objective", w=iterates))[: len(iterates)] / self.n_samples
         penalised = iterates[:, : self.n_features]
@@ -271,11 +318,41 @@ class Problem:
         return values if np.ndim(w) == 2 else float(values[0])
 
     def gradient(self, w: npt.ArrayLike) -> Vector:
-        """Return the gradient of F at w, float64, in the shape of w: (n_params,) or (m, n_params)."""
+        """Return the gradient of F at w, float64, in the shape of w: (n_params,) or (m, n_params).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.gradient([0.0])
+        array([-5.])
+        """
         return self.objective_and_gradient(w)[1]
 
     def objective_and_gradient(self, w: npt.ArrayLike) -> tuple[float | Vector, Vector]:
-        """Return F(w) and its gradient, float64; for several iterates, shape (m, n_params), in one pass."""
+        """Return F(w) and its gradient, float64; for several iterates all in one pass over the data.
+
+        Parameters
+        ----------
+        w : array, shape (n_params,) or (m, n_params)
+
+        Returns
+        -------
+        objective : float, or float64 array of shape (m,)
+        gradient : float64 array, of the shape of w
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``objective``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.objective_and_gradient([0.0])
+        (5.0, array([-5.]))
+        """
         iterates = self._iterates(w)
         sums = _added(self._pass("gradient", w=iterates)) / self.n_samples
         values, gradients = sums[: len(iterates)], sums[len(iterates) :].reshape(iterates.shape)
@@ -298,6 +375,13 @@ class Problem:
         w_star : array, shape (n_params,), or None
             None is the minimiser, ``optimum()``. How near to the true minimum that one lies limits what an excess
             says: ``excess_resolution``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> round(problem.excess([2.0 + 1e-9]) / 1e-18, 3)
+        1.25
         """
         iterates = self._iterates(w)
         reference = self.optimum() if w_star is None else self._iterates(w_star)[0]
@@ -331,6 +415,13 @@ class Problem:
         ------
         ValueError
             More than 5,000 parameters: the matrix would not be cheap any more.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.hessian([0.0])
+        array([[2.5]])
         """
         if self.n_params > DENSE_HESSIAN:
             raise ValueError(f"the Hessian is dense: n_params may be at most {DENSE_HESSIAN}, got {self.n_params}")
@@ -396,7 +487,24 @@ class Problem:
         return self._optimum
 
     def newton_step(self, w: npt.ArrayLike) -> Vector:
-        """Return w minus the Newton step at w, float64."""
+        """Return w minus the Newton step at w, float64.
+
+        Parameters
+        ----------
+        w : array, shape (n_params,)
+
+        Raises
+        ------
+        ValueError
+            More than 5,000 parameters (``hessian``).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = Problem(np.array([[1.0], [2.0]]), np.array([2.0, 4.0]))
+        >>> problem.newton_step([0.0])
+        array([2.])
+        """
         _, gradient = self.objective_and_gradient(w)
         return self._iterates(w)[0] - _solve(self.hessian(w), gradient)
 
@@ -527,7 +635,7 @@ class Problem:
             self._raise_at_first_bad(int(bad[0]))
 
     def _iterates(self, w: npt.ArrayLike) -> Vector:
-        iterates = np.atleast_2d(np.asarray(w, dtype=np.float64))
+        iterates = np.atleast_2d(reals("w", w))
         if iterates.ndim != 2 or iterates.shape[1] != self.n_params:
             raise ValueError(
                 f"w must have shape ({self.n_params},) or (m, {self.n_params}), got {np.shape(w)}"
@@ -566,13 +674,6 @@ def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
         return linalg.cho_solve(linalg.cho_factor(hessian), gradient)
     except linalg.LinAlgError:
         return linalg.lstsq(hessian, gradient)[0]
-
-
-def check_l2(l2: Any) -> float:
-    """Return l2 as a float; raise ValueError unless it is a finite number >= 0."""
-    if not isinstance(l2, (int, float, np.floating, np.integer)) or not 0.0 <= l2 < math.inf:
-        raise ValueError(f"l2 must be a finite number >= 0, got {l2!r}")
-    return float(l2)
 
 
 def _check_targets(y: Any, X: Any, loss: Loss) -> np.ndarray:

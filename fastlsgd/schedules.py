@@ -11,13 +11,14 @@ is made as well: batch_size, sampling, partition, weights, average and w0.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from .scalars import number, whole
 
 Periods_ = int | Sequence[int] | npt.NDArray[np.int64]
 
@@ -69,19 +70,21 @@ class Schedule(Protocol):
         ...
 
 
-def _count(owner: str, name: str, value: object, *, least: int = 1, hint: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{owner}: {name} must be an int >= {least}, got {value!r}{hint}")
-
-
 def _equal_rounds(period: int, view: View) -> npt.NDArray[np.int64]:
-    left = -(-(view.n_steps - view.t) // period)
-    return np.full(min(MANY, left), period, dtype=np.int64)
+    left = view.n_steps - view.t
+    return np.full(min(MANY, -(-left // period)), min(period, left), dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class MiniBatch:
-    """Average after every step: mini-batch SGD with n_workers * batch_size rows a step."""
+    """Average after every step: mini-batch SGD with n_workers * batch_size rows a step.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(MiniBatch(), n_workers=4, etas=np.full(3, 0.1))
+    array([1, 1, 1])
+    """
 
     def next_periods(self, view: View) -> Periods_:
         """Return rounds of one step."""
@@ -90,7 +93,14 @@ class MiniBatch:
 
 @dataclass(frozen=True)
 class OneShot:
-    """Average once, after the last step."""
+    """Average once, after the last step.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(OneShot(), n_workers=4, etas=np.full(3, 0.1))
+    array([3])
+    """
 
     def next_periods(self, view: View) -> Periods_:
         """Return one round of all steps left."""
@@ -99,12 +109,29 @@ class OneShot:
 
 @dataclass(frozen=True)
 class FixedPeriod:
-    """Average after every `period` steps."""
+    """Average after every `period` steps.
+
+    Parameters
+    ----------
+    period : int, >= 1
+        Local steps a round; of the last round, what is left of n_steps.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No int, or one below 1.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(FixedPeriod(4), n_workers=4, etas=np.full(10, 0.1))
+    array([4, 4, 2])
+    """
 
     period: int
 
     def __post_init__(self) -> None:
-        _count("FixedPeriod", "period", self.period, hint="; use OneShot() to average only once")
+        whole("FixedPeriod: period", self.period, hint="; use OneShot() to average only once")
 
     def next_periods(self, view: View) -> Periods_:
         """Return rounds of `period` steps."""
@@ -113,20 +140,40 @@ class FixedPeriod:
 
 @dataclass(frozen=True)
 class GrowingPeriod:
-    """Round j = 1, 2, ... has ceil(first * j^power) steps."""
+    """Round j = 1, 2, ... has ceil(first * j^power) steps.
+
+    Parameters
+    ----------
+    first : int, >= 1
+        Steps of the first round.
+    power : float, >= 0
+        0 is a fixed period.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(GrowingPeriod(2), n_workers=4, etas=np.full(20, 0.1))
+    array([2, 4, 6, 8])
+    """
 
     first: int
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        _count("GrowingPeriod", "first", self.first)
-        if not 0 <= self.power < math.inf:
-            raise ValueError(f"GrowingPeriod: power must be >= 0, got {self.power!r}")
+        whole("GrowingPeriod: first", self.first)
+        number("GrowingPeriod: power", self.power, least=0.0)
 
     def next_periods(self, view: View) -> Periods_:
         """Return the next thousand rounds of the sequence."""
         rounds = np.arange(view.n_rounds + 1, view.n_rounds + 1025, dtype=np.float64)
-        lengths = np.minimum(np.ceil(self.first * rounds**self.power - 1e-9), view.n_steps)
+        with np.errstate(over="ignore"):  # what is beyond every number is beyond n_steps
+            first = float(min(self.first, view.n_steps))
+            lengths = np.minimum(np.ceil(first * rounds ** float(self.power) - 1e-9), view.n_steps)
         lengths = lengths.astype(np.int64)
         enough = np.searchsorted(np.cumsum(lengths), view.n_steps - view.t) + 1
         return lengths[:enough]
@@ -137,14 +184,32 @@ class PostLocal:
     """Average every step up to step `switch`, then every `period` steps.
 
     Source: Lin, Stich, Patel and Jaggi, ICLR 2020 (recalled).
+
+    Parameters
+    ----------
+    switch : int, >= 0
+        Local steps after each of which is averaged.
+    period : int, >= 1
+        Local steps a round from then on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(PostLocal(3, period=4), n_workers=4, etas=np.full(10, 0.1))
+    array([1, 1, 1, 4, 3])
     """
 
     switch: int
     period: int
 
     def __post_init__(self) -> None:
-        _count("PostLocal", "switch", self.switch, least=0)
-        _count("PostLocal", "period", self.period)
+        whole("PostLocal: switch", self.switch, least=0)
+        whole("PostLocal: period", self.period)
 
     def next_periods(self, view: View) -> Periods_:
         """Return rounds of one step before the switch, of `period` steps after it."""
@@ -155,7 +220,25 @@ class PostLocal:
 
 @dataclass(frozen=True)
 class Periods:
-    """The round lengths given, the last one repeated."""
+    """The round lengths given, the last one repeated.
+
+    Parameters
+    ----------
+    lengths : sequence of int, each >= 1
+
+    Raises
+    ------
+    TypeError
+        No sequence of ints.
+    ValueError
+        An empty one, or a length below 1.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> fl.theory.round_lengths(Periods([1, 4]), n_workers=4, etas=np.full(10, 0.1))
+    array([1, 4, 4, 1])
+    """
 
     lengths: tuple[int, ...]
 
@@ -165,12 +248,11 @@ class Periods:
         values = tuple(lengths)
         if not values:
             raise ValueError("Periods: lengths must not be empty")
-        for i, value in enumerate(values):
-            _count("Periods", f"lengths[{i}]", value)
-        object.__setattr__(self, "lengths", tuple(int(value) for value in values))
+        checked = tuple(whole(f"Periods: lengths[{i}]", value) for i, value in enumerate(values))
+        object.__setattr__(self, "lengths", checked)
 
     def next_periods(self, view: View) -> Periods_:
         """Return what is left of the lengths, or the last one again and again."""
         if view.n_rounds < len(self.lengths):
-            return self.lengths[view.n_rounds :]
+            return [min(length, view.n_steps) for length in self.lengths[view.n_rounds :]]
         return _equal_rounds(self.lengths[-1], view)

@@ -93,6 +93,14 @@ class Result:
         The ledger.
     state : State
         What a later run can go on from.
+
+    Examples
+    --------
+    >>> from fastlsgd import Constant
+    >>> problem = Problem(np.eye(4), np.ones(4))
+    >>> result = local_sgd(problem, n_workers=2, n_steps=100, step_size=Constant(0.5))
+    >>> result.w.round(1), result.w_bar.shape, result.state.t
+    (array([1., 1., 1., 1.]), (4,), 100)
     """
 
     w: np.ndarray
@@ -107,7 +115,15 @@ class Result:
 class Run:
     """A run that can be advanced a few rounds at a time: for simulators that embed one.
 
-    Parameters are those of ``local_sgd``.
+    Parameters
+    ----------
+    problem, **options
+        Those of ``local_sgd``.
+
+    Raises
+    ------
+    TypeError, ValueError, CheckpointError
+        As ``local_sgd``.
 
     Attributes
     ----------
@@ -116,6 +132,16 @@ class Run:
         With CSR rows and l2 > 0 a fresh read-only array; ``set_W`` writes.
     w, w_bar, t, trace, state
         The mean iterate, the average over the run, the steps done, the ledger, and what goes into a checkpoint.
+
+    Examples
+    --------
+    >>> from fastlsgd import Constant
+    >>> problem = Problem(np.eye(4), np.ones(4))
+    >>> run = Run(problem, n_workers=2, n_steps=100, schedule=FixedPeriod(10), step_size=Constant(0.5))
+    >>> run.advance(n_rounds=3)
+    Run(FixedPeriod(period=10), t=30 of 100, n_rounds=3)
+    >>> run.W.shape, run.advance().finished
+    ((2, 4), True)
     """
 
     def __init__(
@@ -156,7 +182,8 @@ class Run:
         if self.n_steps * self.n_workers * self.batch_size >= 2**62:
             raise ValueError(f"n_steps * n_workers * batch_size must be below 2^62, got n_steps={self.n_steps}")
         self.seed = arguments.seed_of(seed)
-        self.sampling = arguments.one_of("sampling", sampling or problem.samplings[0], problem.samplings)
+        sampling = problem.samplings[0] if sampling is None else sampling
+        self.sampling = arguments.one_of("sampling", sampling, problem.samplings)
         self.partition = arguments.one_of("partition", partition, ("iid", "contiguous"))
         self.average = Average.parse(average, self.n_steps)
         self.weights = arguments.averaging_weights(
@@ -255,12 +282,18 @@ class Run:
 
         The average keeps what it holds of the iterates so far.
 
+        Parameters
+        ----------
+        W : array, shape (n_workers, n_params)
+            Cast to the dtype of the problem.
+
         Raises
         ------
-        ValueError
-            Another shape, or a number that is not finite in the dtype of the problem.
+        TypeError, ValueError
+            No numbers, another shape, or a number that is not finite in the dtype of the problem.
         """
-        new = np.asarray(W, dtype=self.problem.dtype)
+        with np.errstate(over="ignore"):  # what the cast makes infinite is refused here
+            new = arguments.reals("W", W).astype(self.problem.dtype)
         if new.shape != self.state.W.shape:
             raise ValueError(f"W must have shape {self.state.W.shape}, one row a worker, got {new.shape}")
         if not np.isfinite(new).all():
@@ -314,6 +347,16 @@ class Run:
 
     def advance(self, n_rounds: int | None = None) -> Run:
         """Go on for n_rounds averagings, or to the end; stop earlier at max_time_s or when the callback says so.
+
+        Parameters
+        ----------
+        n_rounds : int, >= 1, or None
+            None is to the end.
+
+        Returns
+        -------
+        Run
+            Itself.
 
         Raises
         ------

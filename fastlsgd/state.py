@@ -73,6 +73,18 @@ class State:
         u + A v + padded_owed, but for the intercept, which is not scaled (src/scales.h). These sums are right in
         their mean by the weights of the averaging, not each by itself.
     ledger : float64 array: seconds of wall, compute, wait, average; consensus at the last record
+
+    Examples
+    --------
+    >>> import tempfile, fastlsgd as fl
+    >>> problem = fl.Problem(np.eye(4), np.ones(4))
+    >>> options = {"n_workers": 2, "n_steps": 8, "schedule": fl.FixedPeriod(2), "step_size": fl.Constant(0.5)}
+    >>> run = fl.Run(problem, **options).advance(n_rounds=3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run.state.save(folder + "/state")
+    ...     state = State.load(folder + "/state")
+    >>> bool((fl.local_sgd(problem, state=state, **options).w == run.advance().w).all())
+    True
     """
 
     config: dict[str, Any]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _kernels
+from .scalars import number, whole
 
 Steps = npt.NDArray[np.int64]
 Etas = npt.NDArray[np.float64]
@@ -27,13 +28,6 @@ class StepSize(Protocol):
         ...
 
 
-def _positive(owner: str, name: str, value: float, *, infinite: bool = False) -> None:
-    if not isinstance(value, (int, float, np.floating, np.integer)) or isinstance(value, bool):
-        raise TypeError(f"{owner}: {name} must be a number, got {value!r}")
-    if not value > 0 or (value == float("inf") and not infinite):
-        raise ValueError(f"{owner}: {name} must be positive and finite, got {value!r}")
-
-
 def _inverse_power(t: Steps, alpha: float) -> Etas:
     t = np.ascontiguousarray(t, dtype=np.int64)
     out = np.empty(t.shape)
@@ -45,6 +39,17 @@ def _inverse_power(t: Steps, alpha: float) -> Etas:
 class Constant:
     """eta_t = eta.
 
+    Parameters
+    ----------
+    eta : float, > 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        No positive, finite number.
+
+    Examples
+    --------
     >>> Constant(0.1)(np.array([1, 2, 3]))
     array([0.1, 0.1, 0.1])
     """
@@ -52,7 +57,7 @@ class Constant:
     eta: float
 
     def __post_init__(self) -> None:
-        _positive("Constant", "eta", self.eta)
+        number("Constant: eta", self.eta, above=0.0)
 
     def __call__(self, t: Steps) -> Etas:
         """Return eta, once a step."""
@@ -66,6 +71,20 @@ class PolynomialDecay:
     alpha in (1/2, 1) is the range in which the Polyak-Ruppert average is statistically optimal.
     eta_max keeps the first steps stable where c is large.
 
+    Parameters
+    ----------
+    c : float, > 0
+    alpha : float, from 0 to 1
+    eta_max : float, > 0
+        May be infinite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
     >>> PolynomialDecay(1.0, alpha=0.5)(np.array([1, 4, 16]))
     array([1.  , 0.5 , 0.25])
     """
@@ -75,20 +94,32 @@ class PolynomialDecay:
     eta_max: float = float("inf")
 
     def __post_init__(self) -> None:
-        _positive("PolynomialDecay", "c", self.c)
-        _positive("PolynomialDecay", "eta_max", self.eta_max, infinite=True)
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"PolynomialDecay: alpha must be between 0 and 1, got {self.alpha!r}")
+        number("PolynomialDecay: c", self.c, above=0.0)
+        number("PolynomialDecay: eta_max", self.eta_max, above=0.0, infinite=True)
+        number("PolynomialDecay: alpha", self.alpha, least=0.0, most=1.0)
 
     def __call__(self, t: Steps) -> Etas:
         """Return min(eta_max, c t^-alpha)."""
-        return np.minimum(self.eta_max, self.c * _inverse_power(t, self.alpha))
+        return np.minimum(float(self.eta_max), float(self.c) * _inverse_power(t, float(self.alpha)))
 
 
 @dataclass(frozen=True)
 class InverseTime:
     """eta_t = 1 / (mu (t + t0)), for mu-strongly convex objectives.
 
+    Parameters
+    ----------
+    mu : float, > 0
+        Strong convexity. The first step is 1 / (mu (1 + t0)), which has to be stable: ``Problem.step_bound``.
+    t0 : int, >= 0
+
+    Raises
+    ------
+    TypeError, ValueError
+        No such numbers.
+
+    Examples
+    --------
     >>> InverseTime(mu=0.5, t0=1)(np.array([1, 3]))
     array([1. , 0.5])
     """
@@ -97,10 +128,9 @@ class InverseTime:
     t0: int = 0
 
     def __post_init__(self) -> None:
-        _positive("InverseTime", "mu", self.mu)
-        if isinstance(self.t0, bool) or not isinstance(self.t0, (int, np.integer)) or self.t0 < 0:
-            raise ValueError(f"InverseTime: t0 must be an int >= 0, got {self.t0!r}")
+        number("InverseTime: mu", self.mu, above=0.0)
+        whole("InverseTime: t0", self.t0, least=0)
 
     def __call__(self, t: Steps) -> Etas:
         """Return 1 / (mu (t + t0))."""
-        return 1.0 / (self.mu * (t + self.t0).astype(np.float64))
+        return 1.0 / (float(self.mu) * (np.asarray(t) + int(self.t0)).astype(np.float64))

@@ -2,10 +2,14 @@
 
     F(w) = E loss(<x, w>, y) + (l2/2) |w|^2
 
-With the squared loss, and for ``QuadraticStream``, F is a quadratic. With logistic loss and targets <x, w> and
-<x, w_star> are jointly normal, and F, its gradient and Hessian are integrals over one or two normal variables;
-Stein's lemma takes the rest: E g(v) x = E g'(v) S w and E g(v) x x' = E g(v) S + E g''(v) S w w' S with v = <x, w>
-and S = E x x'.
+With the squared loss, and for ``QuadraticStream``, F is a quadratic. With logistic loss and targets v = <x, w> and
+u = <x, w_star> are jointly normal, and F, its gradient and Hessian are integrals over one normal variable; Stein's
+lemma takes the rest: E g(v) x = E g'(v) S w and E g(v) x x' = E g(v) S + E g''(v) S w w' S with S = E x x'. So
+
+    E loss = E log(1 + e^-v) + E sigma(-u) v = E h(v) + <w, S w> E sigma'(v) - <w, S w_star> E sigma'(u)
+
+with h = log(2 cosh(v/2)) - (v/2) tanh(v/2), the entropy of a label whose odds are e^v: what is integrated falls
+off as e^-|v|, so the nodes that count are few however large w is.
 """
 
 from __future__ import annotations
@@ -20,11 +24,12 @@ import numpy.typing as npt
 from . import _kernels
 from .data import check_storage
 from .losses import Loss
-from .problem import NoRowsError, Problem, RowNorms, Vector, check_l2
+from .problem import NoRowsError, Problem, RowNorms, Vector
+from .scalars import number, seed_of, switch, whole
 from .streams import GaussianStream, QuadraticStream, Stream
 
-# Beyond so many standard deviations a normal variable has no mass that counts.
-WIDEST = 9.0
+# Beyond so many standard deviations a normal variable has no mass that counts; beyond such a v no e^-|v| does.
+WIDEST, FARTHEST = 9.0, 45.0
 
 
 class StreamProblem(Problem):
@@ -48,12 +53,12 @@ class StreamProblem(Problem):
     ) -> None:
         self.stream = X
         self.loss = loss if isinstance(loss, Loss) else Loss(loss)
-        if y is not None or sample_weight is not None or fit_intercept:
+        if y is not None or sample_weight is not None or switch("fit_intercept", fit_intercept):
             raise ValueError(
                 "a stream has targets of its own, and neither sample_weight nor an intercept: leave out y, "
                 "sample_weight and fit_intercept"
             )
-        self.l2 = check_l2(l2)
+        self.l2 = number("l2", l2, least=0.0)
         if isinstance(X, QuadraticStream):
             if self.loss.name != "squared" or self.l2:
                 raise ValueError("a QuadraticStream is an objective of its own: leave out loss and l2")
@@ -99,6 +104,8 @@ class StreamProblem(Problem):
     ) -> tuple[_kernels.Rows, str, int]:  # fmt: skip
         """Return (the rows as the kernels take them, "stream", 0); see ``Problem.rows_for_run``."""
         check_storage(storage, layout, self.X)
+        if layout not in ("auto", "view"):
+            raise ValueError(f"a stream has no rows to copy: layout must be 'auto' or 'view', got {layout!r}")
         if partition != "iid":
             raise ValueError(
                 f"all workers of a stream see the same distribution: partition must be 'iid', got {partition!r}"
@@ -115,7 +122,25 @@ class StreamProblem(Problem):
         """Return X, (n_rows, n_features), and y: the first rows that this worker sees in a run with this seed.
 
         Of a QuadraticStream the gradient noise xi, and zeros.
+
+        Parameters
+        ----------
+        n_rows : int, >= 1
+        seed : int, 0 <= seed < 2^64
+        worker : int, >= 0
+
+        Raises
+        ------
+        TypeError, ValueError
+            No such ints.
+
+        Examples
+        --------
+        >>> X, y = Problem(GaussianStream(20)).sample(5)
+        >>> X.shape, y.shape, X.dtype
+        ((5, 20), (5,), dtype('float32'))
         """
+        n_rows, worker, seed = whole("n_rows", n_rows), whole("worker", worker, least=0), seed_of(seed)
         rows, _, _ = self.rows_for_run(n_workers=worker + 1, seed=seed, n_visits=n_rows)
         X, y = rows.streamed(worker, 0, n_rows)
         return X, np.zeros_like(y) if isinstance(self.stream, QuadraticStream) else y
@@ -166,7 +191,8 @@ class StreamProblem(Problem):
         """Return F(w) in float64; for several iterates, shape (m, n_params), all of them."""
         iterates = self._iterates(w)
         spectrum = self.stream.eigenvalues
-        penalty = 0.5 * self.l2 * np.einsum("ij,ij->i", iterates, iterates)
+        # No penalty is none of an infinite w either.
+        penalty = 0.5 * self.l2 * np.einsum("ij,ij->i", iterates, iterates) if self.l2 else 0.0
         if self.is_quadratic:
             linear, constant = self._linear_and_constant()
             values = 0.5 * (iterates**2) @ spectrum - iterates @ linear + constant + penalty
@@ -177,16 +203,15 @@ class StreamProblem(Problem):
     def objective_and_gradient(self, w: npt.ArrayLike) -> tuple[float | Vector, Vector]:
         """Return F(w) and its gradient, float64; for several iterates, shape (m, n_params), of all."""
         iterates = self._iterates(w)
-        spectrum = self.stream.eigenvalues
-        if self.is_quadratic:
-            gradients = iterates * spectrum - self._linear_and_constant()[0]
-        else:
-            w_star = self.stream.w_star
-            ours = np.array([_mean_of(_sigmoid_slope, math.sqrt(spectrum @ w**2)) for w in iterates])
-            gradients = spectrum * (
-                ours[:, None] * iterates - _mean_of(_sigmoid_slope, math.sqrt(spectrum @ w_star**2)) * w_star
-            )
-        gradients = gradients + self.l2 * iterates
+        spectrum, w_star = self.stream.eigenvalues, self.stream.w_star
+        with np.errstate(invalid="ignore"):  # where w is infinite F has no gradient
+            if self.is_quadratic:
+                gradients = iterates * spectrum - self._linear_and_constant()[0]
+            else:
+                ours = np.array([_mean_of(_sigmoid_slope, _spread(spectrum, w)) for w in iterates])
+                theirs = _mean_of(_sigmoid_slope, _spread(spectrum, w_star))
+                gradients = spectrum * (ours[:, None] * iterates - theirs * w_star)
+            gradients = gradients + self.l2 * iterates
         return self.objective(w), (gradients if np.ndim(w) == 2 else gradients[0])
 
     def excess(self, w: npt.ArrayLike, w_star: npt.ArrayLike | None = None) -> float | Vector:
@@ -211,7 +236,7 @@ class StreamProblem(Problem):
         iterate, spectrum = self._iterates(w)[0], self.stream.eigenvalues
         if self.is_quadratic:
             return np.diag(spectrum + self.l2)
-        scale, direction = math.sqrt(spectrum @ iterate**2), spectrum * iterate
+        scale, direction = _spread(spectrum, iterate), spectrum * iterate
         hessian = np.diag(_mean_of(_sigmoid_slope, scale) * spectrum + self.l2)
         return hessian + _mean_of(_sigmoid_third, scale) * np.outer(direction, direction)
 
@@ -271,37 +296,37 @@ def _sigmoid_third(v: Vector) -> Vector:
     return s * (1.0 - 6.0 * s)
 
 
-def _rule(scale: float) -> tuple[Vector, Vector]:
-    """Return nodes and weights of E f(z), z normal, for f of the sigmoid's kind in scale z.
+def _entropy(v: Vector) -> Vector:
+    far = np.abs(v)
+    return np.log1p(np.exp(-far)) + far * _sigmoid(-far)
+
+
+def _spread(spectrum: Vector, w: Vector) -> float:
+    """Return the standard deviation of <x, w>; of a w whose square overflows too."""
+    return math.hypot(*(np.sqrt(spectrum) * w))
+
+
+def _mean_of(function: Any, scale: float) -> float:
+    """Return E function(scale z), z normal, of a function of the sigmoid's kind that falls off as e^-|v|.
 
     The trapezoidal rule: its error falls as exp(-2 pi / step times the distance of the nearest pole, pi / scale),
     here below 1e-14.
     """
+    if not math.isfinite(scale):
+        return 0.0 if scale == math.inf else math.nan
     step = 0.5 / max(1.0, scale)
-    n = math.ceil(WIDEST / step)
-    nodes: Vector = step * np.arange(-n, n + 1, dtype=np.float64)
-    weights = np.exp(-0.5 * nodes**2)
-    return nodes, np.asarray(weights / weights.sum(), dtype=np.float64)
-
-
-def _mean_of(function: Any, scale: float) -> float:
-    """Return E function(scale z), z normal."""
-    nodes, weights = _rule(scale)
-    return float(weights @ function(scale * nodes))
+    n = math.ceil(min(WIDEST, FARTHEST / max(1.0, scale)) / step)
+    nodes = step * np.arange(-n, n + 1, dtype=np.float64)
+    return float(step / math.sqrt(2.0 * math.pi) * (np.exp(-0.5 * nodes**2) @ function(scale * nodes)))
 
 
 def _logistic_objective(spectrum: Vector, w_star: Vector, iterates: Vector) -> Vector:
     """Return E log(1 + exp(-y v)), y = 1 with probability sigma(u), for normal u = <x, w_star> and v = <x, w>."""
-    scale = math.sqrt(spectrum @ w_star**2)
-    values = np.empty(len(iterates))
-    for i, w in enumerate(iterates):
-        variance, shared = float(spectrum @ w**2), float(spectrum @ (w * w_star))
-        along = shared / scale if scale > 0 else 0.0
-        across = math.sqrt(max(0.0, variance - along**2))
-        nodes, weights = _rule(max(scale, abs(along)))
-        others, their_weights = _rule(across)
-        v = along * nodes[:, None] + across * others
-        # log(1 + exp(-y v)) for y = 1; for y = -1 it is larger by v.
-        cost = np.logaddexp(0.0, -v) + _sigmoid(-scale * nodes)[:, None] * v
-        values[i] = weights @ cost @ their_weights
+    with np.errstate(invalid="ignore"):  # of infinite iterates, whose objective is infinite
+        shared = iterates @ (spectrum * w_star) * _mean_of(_sigmoid_slope, _spread(spectrum, w_star))
+    values = np.full(len(iterates), np.inf)
+    for i, scale in enumerate(_spread(spectrum, w) for w in iterates):
+        if scale != math.inf:
+            cost = _mean_of(_entropy, scale) + scale * (scale * _mean_of(_sigmoid_slope, scale))
+            values[i] = cost - shared[i]
     return values

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _kernels
+from .scalars import number, one_of, reals, whole
 
 Vector = npt.NDArray[np.float64]
 
@@ -41,6 +42,11 @@ class GaussianStream:
     dtype : "float32" or "float64"
         Of the rows, and so of the run. Normals of float32 reach 6.7, those of float64 8.5.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A number, array or name that does not fit: the message says which.
+
     Examples
     --------
     >>> stream = GaussianStream(3, spectrum="1/k", dtype="float64")
@@ -57,21 +63,13 @@ class GaussianStream:
     dtype: Any = "float32"
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_features, bool) or not isinstance(self.n_features, (int, np.integer)):
-            raise TypeError(f"n_features must be an int, got {self.n_features!r}")
-        if self.n_features < 1:
-            raise ValueError(f"n_features must be an int >= 1, got {self.n_features}")
+        whole("n_features", self.n_features)
         _keep(self, "eigenvalues", eigenvalues_of(self.spectrum, self.n_features))
         _keep(self, "w_star", _centre(self.w_star, self.n_features))
         object.__setattr__(self, "dtype", _dtype(self.dtype))
-        if not 0.0 <= self.noise < math.inf:
-            raise ValueError(f"noise must be a finite standard deviation >= 0, got {self.noise!r}")
-        if self.target not in ("linear", "logistic"):
-            raise ValueError(f"target must be 'linear' or 'logistic', got {self.target!r}")
-        if not 1.0 <= self.kurtosis < math.inf:
-            raise ValueError(
-                f"kurtosis must be finite and >= 1 (E z^4 of a variable of variance 1), got {self.kurtosis!r}"
-            )
+        number("noise", self.noise, least=0.0, hint="; it is a standard deviation")
+        one_of("target", self.target, ("linear", "logistic"))
+        number("kurtosis", self.kurtosis, least=1.0, hint="; it is E z^4 of a variable of variance 1")
 
     @property
     def eigenvalues(self) -> Vector:
@@ -109,6 +107,11 @@ class QuadraticStream:
     w_star : array, shape (n_features,), or None for 1 / sqrt(n_features)
     dtype : "float32" or "float64"
 
+    Raises
+    ------
+    TypeError, ValueError
+        An array that does not fit; a covariance that is not symmetric and positive semidefinite.
+
     Examples
     --------
     >>> QuadraticStream([1.0, 0.5], noise_cov=0.1).n_features
@@ -127,7 +130,7 @@ class QuadraticStream:
         d = len(self.eigenvalues)
         _keep(self, "w_star", _centre(self.w_star, d))
         object.__setattr__(self, "dtype", _dtype(self.dtype))
-        covariance = np.array(self.noise_cov, dtype=np.float64)
+        covariance = reals("noise_cov", self.noise_cov)
         if covariance.shape not in ((), (d,), (d, d)) or not np.isfinite(covariance).all():
             raise ValueError(
                 f"noise_cov must be a finite number or have shape ({d},) or ({d}, {d}), got {covariance.shape}"
@@ -174,11 +177,11 @@ Stream = GaussianStream | QuadraticStream
 def eigenvalues_of(spectrum: Any, n_features: int) -> Vector:
     """Return the eigenvalues that "1/k", "1/k^POWER", a number or an array of n_features names, float64."""
     if isinstance(spectrum, str):
-        named = re.fullmatch(r"1/k(?:\^([0-9.]+))?", spectrum)
+        named = re.fullmatch(r"1/k(?:\^([0-9]+\.?[0-9]*|\.[0-9]+))?", spectrum)
         if not named:
             raise ValueError(f"spectrum must be '1/k', '1/k^POWER', a number or an array, got {spectrum!r}")
         return np.arange(1, n_features + 1, dtype=np.float64) ** -float(named[1] or 1)
-    values = np.array(spectrum, dtype=np.float64)
+    values = reals("spectrum", spectrum)
     if values.shape not in ((), (n_features,)):
         raise ValueError(f"spectrum must have shape ({n_features},), got {values.shape}")
     values = np.array(np.broadcast_to(values, (n_features,)))
@@ -190,7 +193,7 @@ def eigenvalues_of(spectrum: Any, n_features: int) -> Vector:
 def _centre(w_star: Any, n_features: int) -> Vector:
     if w_star is None:
         return np.full(n_features, 1.0 / math.sqrt(n_features))
-    values = np.array(w_star, dtype=np.float64)
+    values = reals("w_star", w_star)
     if values.shape != (n_features,) or not np.isfinite(values).all():
         raise ValueError(f"w_star must be finite and have shape ({n_features},), got shape {values.shape}")
     return values

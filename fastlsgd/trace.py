@@ -34,6 +34,18 @@ def allreduce_bytes(n_workers: int, n_numbers: int, itemsize: int = 8) -> int:
     """Return the bytes of one all-reduce, sent and received by all workers; 0 for one worker.
 
     The ledger's definition of communication, the same on every backend.
+
+    Parameters
+    ----------
+    n_workers, n_numbers : int
+        Who sends, and how many numbers a message holds.
+    itemsize : int
+        Bytes of a number.
+
+    Examples
+    --------
+    >>> allreduce_bytes(8, 100, itemsize=4)
+    6400
     """
     return 0 if n_workers == 1 else 2 * n_workers * n_numbers * itemsize
 
@@ -90,6 +102,15 @@ class Trace:
 
     ``step_s``: seconds of one local step on one core. ``periods``: the round lengths as (length, count)
     pairs. ``layout``, ``storage``, ``n_threads``, ``n_copied_bytes``: what the run used.
+
+    Examples
+    --------
+    >>> import fastlsgd as fl
+    >>> problem = fl.Problem(np.eye(4), np.ones(4))
+    >>> options = {"n_workers": 2, "n_steps": 8, "schedule": fl.FixedPeriod(2), "step_size": fl.Constant(0.5)}
+    >>> trace = fl.local_sgd(problem, record=[2, 8], **options).trace
+    >>> trace.t, trace["n_rounds"], trace.n_bytes, trace.periods
+    (array([2, 8]), array([1, 4]), array([128, 512]), [(2, 4)])
     """
 
     def __init__(

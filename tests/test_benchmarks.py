@@ -412,6 +412,24 @@ def test_a_slowed_kernel_is_found_and_a_noisy_one_is_measured_again(regress):
     assert not changes["noisy"].is_slower
 
 
+def test_every_kernel_of_the_comparison_of_commits_is_made_and_timed(regress):
+    """Else a name that is gone is found out by whoever needs the comparison."""
+    commit = regress.Commit(Path(fl.__file__).parents[1], small=True)
+    try:
+        words = " ".join(commit.kernels)
+        for kind in ("stream", "bf16", "blocks", "in place", "gradient", "excess", "replicates", "CSR", "objective"):
+            assert kind in words
+        assert all(commit.time(kernel) > 0 for kernel in commit.kernels)
+    finally:
+        commit.close()
+
+
+def test_a_comparison_of_no_rounds_is_refused(regress, capsys):
+    with pytest.raises(SystemExit):
+        regress.main(["HEAD", "--rounds", "0"])
+    assert "--rounds must be at least 1, got 0" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_a_commit_that_slows_the_kernels_is_found(tmp_path):
     clone = tmp_path / "clone"

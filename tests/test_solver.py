@@ -1,7 +1,9 @@
 """The loop: the ledger, limits, interrupts, divergence, and what each wrong argument is told."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -311,6 +313,12 @@ def test_weights_that_nearly_sum_to_one_do_not_shrink_the_mean():
     assert abs(result.w[0] - 1) < 1e-9
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_run(problem, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda folder, mode: not mode & os.W_OK)  # as root all can be written
+    with pytest.raises(ValueError, match="checkpoint must be in a folder that can be written to, got "):
+        fl.Run(problem, **options(checkpoint=tmp_path / "x"))
+
+
 def test_a_disk_that_refuses_the_checkpoint_does_not_cost_the_result(problem, tmp_path, monkeypatch):
     folder = tmp_path / "gone"
     folder.mkdir()
@@ -430,7 +438,7 @@ BAD_ARGUMENTS = {
     "batch_size=0": ({"batch_size": 0}, "batch_size must be an int >= 1"),
     "seed": ({"seed": -1}, "seed must be an int >= 0"),
     "huge seed": ({"seed": 2**64}, "seed must be below 2\\^64"),
-    "threads": ({"n_threads": 0}, "n_threads must be an int >= 1 or None"),
+    "threads": ({"n_threads": 0}, "n_threads must be an int >= 1, got 0; None is all cores"),
     "sampling": ({"sampling": "all"}, "sampling must be 'reshuffle' or 'replacement' or 'blocks', got 'all'"),
     "partition": ({"partition": "by"}, "partition must be 'iid' or 'contiguous'"),
     "layout": ({"layout": "dense"}, "layout must be 'auto' or 'view' or 'packed'"),
@@ -446,6 +454,11 @@ BAD_ARGUMENTS = {
     "schedule class": ({"schedule": fl.OneShot}, "schedule must have a method next_periods, got <class"),
     "callback": ({"callback": 3}, "callback must be a function of a record or None, got 3"),
     "checkpoint": ({"checkpoint": "/no/such/folder/x"}, "checkpoint must be a path in a folder that exists"),
+    "checkpoint folder": (
+        {"checkpoint": tempfile.gettempdir()},
+        "checkpoint must be the path of a file, got the fold",
+    ),
+    "checkpoint number": ({"checkpoint": 3}, "checkpoint must be a path or None, got 3"),
     "unknown": ({"bogus": 1}, r"^local_sgd\(\) got an unexpected keyword argument 'bogus'$"),
     "misspelt": ({"n_worker": 2}, r"^local_sgd\(\) got .* 'n_worker'; did you mean 'n_workers'\?"),
     "schedule": ({"schedule": 16}, "schedule must have a method next_periods, got 16"),
@@ -454,9 +467,9 @@ BAD_ARGUMENTS = {
     "weights word": ({"weights": "equal"}, "weights must be None, 'rows' or an array"),
     "w0": ({"w0": np.zeros(3)}, r"w0 must have shape \(37,\), got \(3,\)"),
     "nan w0": ({"w0": np.full(37, np.nan)}, "w0 must be finite"),
-    "record": ({"record": -1}, "record must be >= 0"),
+    "record": ({"record": -1}, "record must be an int >= 0, got -1"),
     "record steps": ({"record": [0, 5]}, "step numbers from 1 to 60"),
-    "time": ({"max_time_s": -1}, "max_time_s must be a positive number"),
+    "time": ({"max_time_s": -1}, "max_time_s must be positive, got -1; None is no limit"),
     "state": ({"state": "file"}, r"state must be a State, got str; State.load\(path\)"),
 }
 

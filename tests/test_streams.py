@@ -1,11 +1,12 @@
 """Streams: their bits, their distribution, the runs on them, and the objective they stand for."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from exact import Twin, normals, stream_rows
-from scipy import stats
+from scipy import integrate, stats
 
 import fastlsgd as fl
 
@@ -249,6 +250,39 @@ def test_a_logistic_objective_agrees_with_samples_and_with_its_own_derivatives(s
     assert both[1] < both[0]
 
 
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0, 1e4, 1e200])
+def test_a_logistic_objective_of_any_size_is_right_and_takes_a_moments_memory(size):
+    """It was a sum over a grid of (36 scale)^2 nodes: 180 GB for a run that had gone to |w| = 1,000."""
+    spectrum, w_star = np.array([1.0, 0.5]), np.array([0.4, -1.0])
+    stream = fl.GaussianStream(2, spectrum=spectrum, w_star=w_star, target="logistic", dtype=F64)
+    problem, direction = fl.Problem(stream, loss="logistic"), np.array([0.6, -0.8])
+    w = size * direction
+    tracemalloc.start()
+    found = problem.objective(w)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+    slope = integrate.quad(lambda z: stats.norm.pdf(z) / (2 + 2 * np.cosh(z * np.sqrt(spectrum @ w_star**2))), -9, 9)[
+        0
+    ]
+    shared = spectrum @ (direction * w_star) * slope
+    scale = np.sqrt(spectrum @ direction**2)
+    if size > 100:  # log(1 + e^-v) has mean s / sqrt(2 pi) + O(1 / s)
+        assert found / size == pytest.approx(scale / np.sqrt(2 * np.pi) - shared, rel=1e-7)
+    else:
+        cost = integrate.quad(
+            lambda z: stats.norm.pdf(z) * np.logaddexp(0.0, -size * scale * z), -9, 9, points=[0.0], epsabs=1e-13
+        )[0]
+        assert found == pytest.approx(cost - size * shared, rel=1e-11)
+
+
+def test_the_objective_of_an_infinite_w_is_infinite():
+    problem = fl.Problem(fl.GaussianStream(2, target="logistic"), loss="logistic")
+    assert problem.objective(np.full(2, np.inf)) == np.inf
+    assert np.isnan(problem.objective([np.nan, 1.0]))
+    assert np.isnan(problem.gradient(np.full(2, np.inf))).all()
+
+
 def test_optima_are_where_the_gradient_vanishes():
     for stream, loss, l2 in [
         (fl.GaussianStream(6), "squared", 0.0),
@@ -283,6 +317,38 @@ def test_an_auto_step_is_stable():
         result = run(problem, step_size="auto", n_steps=4000, schedule=fl.OneShot())
         assert np.isfinite(result.trace.objective_w_bar).all()
         assert result.trace.objective_w_bar[-1] < 1.5 * problem.objective(np.zeros(problem.n_params))
+
+
+@pytest.mark.parametrize(
+    ("stream", "options"),
+    [
+        (fl.GaussianStream(4, noise=0.5, dtype=F64), {}),
+        (fl.GaussianStream(4, noise=0.5, kurtosis=5.0, dtype=F64), {"l2": 0.5}),
+        (fl.GaussianStream(4, noise=0.1, kurtosis=1.2, w_star=np.arange(4.0), dtype=F64), {"l2": 1.0}),
+        (fl.GaussianStream(4, target="logistic", dtype=F64), {"loss": "logistic"}),
+    ],
+)
+def test_an_adaptive_period_knows_the_constants_of_a_stream(stream, options):
+    problem, step = fl.Problem(stream, **options), fl.Constant(0.01)
+    X, y = problem.sample(200_000)
+    drawn = fl.theory.estimate(fl.Problem(X, y, **options), problem.optimum())
+    for word, estimated in (("auto", drawn.mu), ("effective", drawn.mu_eff)):
+        assert fl.AdaptivePeriod(word).bind(problem, step, 4, 100).mu == pytest.approx(estimated, rel=0.03)
+    result = run(problem, schedule=fl.AdaptivePeriod("effective"))
+    assert result.state.t > 0
+
+
+def test_the_effective_constant_of_a_linear_stream_is_the_mean_eigenvalue():
+    """What a run was told to pass instead was the smallest one: rounds as many times too long as they differ."""
+    for stream in (
+        fl.GaussianStream(3, dtype=F64),
+        fl.QuadraticStream([1.0, 1 / 2, 1 / 3], np.diag([1.0, 1 / 2, 1 / 3])),
+        fl.QuadraticStream([1.0, 1 / 2, 1 / 3], [1.0, 1 / 2, 1 / 3]),
+    ):
+        rule = fl.AdaptivePeriod("effective").bind(fl.Problem(stream), fl.Constant(0.01), 4, 100)
+        assert rule.mu == float(f"{11 / 18:.6g}")
+    silent = fl.AdaptivePeriod("effective").bind(fl.Problem(fl.GaussianStream(3, noise=0)), fl.Constant(0.01), 4, 9)
+    assert silent.mu == 1.0
 
 
 def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
@@ -326,8 +392,9 @@ def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
         (lambda: fl.local_sgd(fl.Problem(fl.GaussianStream(3))), "no rows to count; say n_steps"),
         (lambda: run(fl.Problem(fl.GaussianStream(3, target="logistic")), schedule=fl.RiskPeriod(0.1)),
          "predicted for QuadraticStream, and for the squared loss"),
-        (lambda: run(fl.Problem(fl.GaussianStream(3), l2=0.5), schedule=fl.AdaptivePeriod("auto")),
-         r"^AdaptivePeriod\(.*a stream has none to look at; pass AdaptivePeriod\(mu=0.833333\)"),
+        (lambda: run(fl.Problem(fl.GaussianStream(3, target="logistic"), l2=0.1),
+                     schedule=fl.AdaptivePeriod("effective")),
+         r"^AdaptivePeriod\(.* cannot find its period on a stream: the covariance .* bind the rule to rows drawn"),
         (lambda: fl.theory.estimate(fl.Problem(fl.GaussianStream(3))), r"to estimate from; draw an array"),
         (lambda: run(fl.Problem(fl.GaussianStream(3)), sampling="reshuffle"), "sampling must be 'stream'"),
         (lambda: run(fl.Problem(fl.GaussianStream(3)), partition="contiguous"), "partition must be 'iid'"),

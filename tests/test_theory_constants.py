@@ -173,7 +173,7 @@ def test_without_noise_the_effective_constant_is_the_largest():
 
 def test_wrong_arguments_are_named():
     problem = a_problem()
-    with pytest.raises(ValueError, match=r"confidence must be between 0 and 1, such as 0.95, got 95"):
+    with pytest.raises(ValueError, match=r"confidence must be between 0 and 1, got 95; 0.95 is usual"):
         estimate(problem, confidence=95)
     with pytest.raises(ValueError, match=r"w must have shape \(4,\), got \(3,\)"):
         estimate(problem, np.zeros(3))

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from .. import baselines, theory
+from ..arguments import number, whole
 from ..cores import one_blas_thread
 from ..problem import DENSE_HESSIAN, Problem
 from ..schedules import Schedule
@@ -224,9 +224,13 @@ def compare(
     started = time.perf_counter()
     check_problem(problem)
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
-    if isinstance(n_passes, (bool, str)) or not 0 < n_passes < math.inf:
-        raise ValueError(f"n_passes must be a positive number, got {n_passes!r}")
-    n_steps = max(1, int(n_passes * problem.n_samples // n_workers))
+    n_passes = number("n_passes", n_passes, above=0.0)
+    n_steps = int(n_passes * problem.n_samples // n_workers)
+    if n_steps < 1:
+        raise ValueError(
+            f"n_passes={n_passes:g} of {problem.n_samples} rows are fewer gradients than n_workers={n_workers}, each "
+            "of which takes one at least; use fewer workers or more passes"
+        )
     tested = None if test is None else TestPart(problem, *test)
     with one_blas_thread(problem.n_params):
         constants = theory.estimate(problem)
@@ -428,12 +432,3 @@ def check_problem(problem: Any) -> None:
     """Refuse what is no Problem, in the words of ``local_sgd``."""
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
-
-
-def whole(name: str, value: Any) -> int:
-    """Return a whole number >= 1, or say what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be an int >= 1, got {value}")
-    return int(value)

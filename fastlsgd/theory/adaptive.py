@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import number, one_of
 from ..problem import Problem
 from ..schedules import OneShot, Periods_, Schedule, View
 from ..stepsizes import StepSize
+from ..stream_problem import StreamProblem
 from .constants import Constants
 from .estimation import estimate
+from .streamed import mu_eff_of, mu_of
 
 # An estimated mu is kept to so many digits: the others depend on the linear algebra library and its threads, and
 # would make another run of the one that a checkpoint came from.
@@ -35,10 +37,15 @@ class AdaptivePeriod:
         Strong convexity: the smallest eigenvalue of the Hessian at the optimum, which "auto" is. In badly
         conditioned problems the effective constant tr S / tr(H^-1 S), S the covariance of the gradient noise, keeps
         the variance more surely: "effective". A run finds both by ``estimate``, and computes the optimum if it is not
-        known yet.
+        known yet; of a stream it knows them.
     c : float
         Drift allowed, as a multiple of the variance of mini-batch averaging.
     form : "mu" or "sharp"
+
+    Raises
+    ------
+    TypeError, ValueError
+        A number that is none, or not positive; another word.
 
     Examples
     --------
@@ -54,27 +61,39 @@ class AdaptivePeriod:
     form: Literal["mu", "sharp"] = "mu"
 
     def __post_init__(self) -> None:
-        for name in ("mu", "c"):
-            value = getattr(self, name)
-            if name == "mu" and isinstance(value, str) and value in ("auto", "effective"):
-                continue
-            if isinstance(value, (str, bool)) or not 0 < value < math.inf:
-                names = ", 'auto' or 'effective'" if name == "mu" else ""
-                raise ValueError(f"AdaptivePeriod: {name} must be positive and finite{names}, got {value!r}")
-        if self.form not in ("mu", "sharp"):
-            raise ValueError(f"AdaptivePeriod: form must be 'mu' or 'sharp', got {self.form!r}")
+        if not (isinstance(self.mu, str) and self.mu in ("auto", "effective")):
+            number("AdaptivePeriod: mu", self.mu, above=0.0, hint="; or 'auto' or 'effective'")
+        number("AdaptivePeriod: c", self.c, above=0.0)
+        one_of("AdaptivePeriod: form", self.form, ("mu", "sharp"))
 
     def bind(self, problem: Problem | Constants, step_size: StepSize, n_workers: int, n_steps: int) -> Schedule:
         """Return the schedule with mu a number, estimated unless it is one: two passes and an eigendecomposition.
 
-        Constants of the problem, where they are known, spare that. One worker has one round, whatever mu.
+        Constants of the problem, where they are known, spare that; of a stream they are. One worker has one round,
+        whatever mu.
+
+        Parameters
+        ----------
+        problem : Problem or Constants
+        step_size : StepSize
+        n_workers, n_steps : int
+            Of the run.
+
+        Raises
+        ------
+        ValueError
+            What ``estimate`` refuses; "effective" of a stream whose gradients' covariance has no closed form.
         """
         if not isinstance(self.mu, str):
             return self
         if n_workers == 1:
             return OneShot()
-        found = problem if isinstance(problem, Constants) else estimate(problem)
-        return replace(self, mu=float(f"{found.mu if self.mu == 'auto' else found.mu_eff:.{DIGITS}g}"))
+        if isinstance(problem, StreamProblem):
+            mu = mu_of(problem) if self.mu == "auto" else mu_eff_of(problem)
+        else:
+            found = problem if isinstance(problem, Constants) else estimate(problem)
+            mu = found.mu if self.mu == "auto" else found.mu_eff
+        return replace(self, mu=float(f"{mu:.{DIGITS}g}"))
 
     def period(self, n_workers: int, eta: npt.ArrayLike, longest: int) -> npt.NDArray[np.int64]:
         """Return the period at step sizes eta, at most `longest`."""

@@ -27,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _kernels, arguments
+from ..arguments import number, whole
 from ..schedules import Schedule
 from ..stepsizes import StepSize
-from .checks import count, positive
 from .rounds import round_lengths
 
 Array = npt.NDArray[np.float64]
@@ -102,16 +102,16 @@ class Additive:
     ) -> Additive:
         """Return the constants, or raise a ValueError that names the one out of its range."""
         mu, lipschitz = _curvatures(mu, lipschitz)
-        noise, distance = positive("noise", noise, zero=True), positive("distance", distance, zero=True)
+        noise, distance = number("noise", noise, least=0.0), number("distance", distance, least=0.0)
         w2, w4 = _squares(n_workers, weights)
         if third is None:
             return cls(mu, lipschitz, noise, distance, w2, None)
-        third = positive("third", third, zero=True)
+        third = number("third", third, least=0.0)
         if third == 0:
             return cls(mu, lipschitz, noise, distance, w2, third)
         if noise4 is None:
             raise ValueError("third > 0 needs noise4, a bound of the fourth moment of the gradient noise")
-        noise4 = positive("noise4", noise4, zero=True)
+        noise4 = number("noise4", noise4, least=0.0)
         if noise4 < noise**2 * (1 - 1e-12):
             raise ValueError(f"noise4 is at least the square of noise, {noise**2!r}, got {noise4!r}")
         # |u - eta xi|^4 <= |u|^4 + 8 eta^2 s^2 |u|^2 + 3 eta^4 t^4 in expectation, so that the root of the
@@ -310,7 +310,7 @@ def bounds_multiplicative(
     '3.53e-05'
     """
     mu, lipschitz = _curvatures(mu, lipschitz)
-    a, b, distance = positive("a", a), positive("b", b, zero=True), positive("distance", distance, zero=True)
+    a, b, distance = number("a", a, above=0.0), number("b", b, least=0.0), number("distance", distance, least=0.0)
     w2, _ = _squares(n_workers, weights)
     largest = max(a, lipschitz * (1 - w2) + a * w2)
     eta = step_sizes(step_size, n_steps, 2 / largest, "2 / max(a, a_P)")
@@ -334,7 +334,7 @@ def bounds_multiplicative(
 
 
 def _curvatures(mu: float, lipschitz: float) -> tuple[float, float]:
-    mu, lipschitz = positive("mu", mu), positive("lipschitz", lipschitz)
+    mu, lipschitz = number("mu", mu, above=0.0), number("lipschitz", lipschitz, above=0.0)
     if lipschitz < mu:
         raise ValueError(f"lipschitz is at least mu, got lipschitz={lipschitz!r} and mu={mu!r}")
     return mu, lipschitz
@@ -342,7 +342,7 @@ def _curvatures(mu: float, lipschitz: float) -> tuple[float, float]:
 
 def _squares(n_workers: int, weights: npt.ArrayLike | None) -> tuple[float, float]:
     """Return the sums of the weights' squares and fourth powers."""
-    n_workers = count("n_workers", n_workers)
+    n_workers = whole("n_workers", n_workers)
     if weights is None:
         return 1 / n_workers, float(n_workers) ** -3
     given = np.asarray(weights, dtype=np.float64)
@@ -353,7 +353,7 @@ def _squares(n_workers: int, weights: npt.ArrayLike | None) -> tuple[float, floa
 
 def step_sizes(step_size: StepSize, n_steps: int, largest: float, name: str) -> Array:
     """Return eta of all steps; a ValueError if they grow or begin above `largest`, which is called `name`."""
-    eta = arguments.step_sizes_at(step_size, np.arange(1, count("n_steps", n_steps) + 1, dtype=np.int64))
+    eta = arguments.step_sizes_at(step_size, np.arange(1, whole("n_steps", n_steps) + 1, dtype=np.int64))
     # A step at the limit but for rounding is at the limit.
     if eta[0] > largest * (1 + 4e-16):
         raise ValueError(f"the bounds need eta_1 <= {name}, here {largest:.6g}, got {float(eta[0])!r}")

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import whole
 from ..stepsizes import Constant, PolynomialDecay
 from .bounds import AVERAGE, LAST, WITHIN_TWO, Additive, Array, Bound, Bounds, additive_paths, assumptions, step_sizes
-from .checks import count
 
 
 def closed_bounds(
@@ -78,7 +78,7 @@ def closed_bounds(
         mu=mu, lipschitz=lipschitz, noise=noise, distance=distance, n_workers=n_workers, weights=weights,
         third=third, noise4=noise4,
     )  # fmt: skip
-    period = min(count("period", period), count("n_steps", n_steps))
+    period = min(whole("period", period), whole("n_steps", n_steps))
     limit = 2 / (known.mu + known.lipschitz)
     condition = WITHIN_TWO
     if isinstance(step_size, Constant):

@@ -62,8 +62,7 @@ def estimate(
     >>> found.interval("noise")
     (8.5, 8.5)
     """
-    if isinstance(confidence, (bool, str)) or not 0.0 < confidence < 1.0:
-        raise ValueError(f"confidence must be between 0 and 1, such as 0.95, got {confidence!r}")
+    confidence = arguments.number("confidence", confidence, above=0.0, below=1.0, hint="; 0.95 is usual")
     seed = arguments.seed_of(seed)
     if n_rows is not None:
         n_rows = arguments.whole("n_rows", n_rows)

@@ -199,9 +199,16 @@ def constant_step_moments(
     ------
     ValueError
         eta lambda is not below 2; an argument that does not fit.
+
+    Examples
+    --------
+    >>> moments = constant_step_moments([1.0], 1.0, 0.5, n_steps=2, n_workers=4, noise_cov=0.0)
+    >>> moments.e1, moments.e3  # halved twice; w_bar is the mean of 1/2 and 1/4
+    (0.0625, 0.0703125)
     """
     eigenvalues = _spectrum(spectrum)
     n, n_workers = arguments.whole("n_steps", n_steps), arguments.whole("n_workers", n_workers)
+    eta = arguments.number("eta", eta, above=0.0)
     if not 0 < eta * eigenvalues.max() < 2:
         raise ValueError("constant_step_moments needs eta lambda < 2 in every coordinate, and one that is not 0")
     shares = arguments.averaging_weights(weights, n_workers, 0)
@@ -274,6 +281,11 @@ def stationary_worker(
     ------
     ValueError
         eta is not below the stability limit.
+
+    Examples
+    --------
+    >>> stationary_worker([1.0], 0.1, target_variance=1.0).round(6)  # 0.1 / 1.7
+    array([0.058824])
     """
     eigenvalues = _spectrum(spectrum)
     limit = stability_limit(eigenvalues, batch_size=batch_size, kurtosis=kurtosis)

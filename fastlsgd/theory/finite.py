@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import averaging_weights, record_steps, whole
+from ..arguments import averaging_weights, number, record_steps, whole
 from ..schedules import Schedule
-from .checks import positive
 from .rounds import round_lengths, step_sizes
 
 Array = npt.NDArray[np.float64]
@@ -187,7 +186,7 @@ def drift_fixed_point(
     0.200 0.468 0.500
     """
     problem = _Shards(shards, weights, l2)
-    period, eta = whole("period", period), positive("eta", eta)
+    period, eta = whole("period", period), number("eta", eta, above=0.0)
     pull, target = np.zeros((problem.d, problem.d)), np.zeros(problem.d)
     for weight, hessian, slope in zip(problem.weights, problem.hessians, problem.slopes, strict=True):
         eigenvalues, directions = np.linalg.eigh(hessian)
@@ -221,7 +220,7 @@ class _Shards:
         if isinstance(weights, str):
             raise ValueError(f"weights must be None or an array, got {weights!r}")
         self.weights = averaging_weights(weights, self.n_workers, sum(sizes))
-        self.l2, self.batch_size = positive("l2", l2, zero=True), batch_size
+        self.l2, self.batch_size = number("l2", l2, least=0.0), batch_size
         self.data_hessians = self.over_rows(np.ones_like(self.y))
         self.hessians = self.data_hessians + self.l2 * np.eye(self.d)
         self.slopes = np.einsum("knd,kn->kd", self.X, self.share * self.y)

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import arguments
+from ..arguments import number
 from ..schedules import Schedule
 from ..stepsizes import StepSize
 from .adaptive import AdaptivePeriod
-from .checks import positive
 from .rounds import round_lengths
 
 Vector = npt.NDArray[np.float64]
@@ -46,12 +46,17 @@ def adaptive_period(
         Drift allowed, as a multiple of the variance of mini-batch averaging.
     form : "mu" or "sharp"
 
+    Raises
+    ------
+    TypeError, ValueError
+        No numbers, or not positive and finite.
+
     Examples
     --------
     >>> adaptive_period(0.1, 4, 0.01), adaptive_period(0.1, 4, [0.1, 0.01], form="sharp")
     (250, array([ 34, 334]))
     """
-    steps = np.asarray(eta, dtype=np.float64)
+    steps = arguments.reals("eta", eta)
     if not ((steps > 0) & np.isfinite(steps)).all():
         raise ValueError("eta must be positive and finite")
     n_workers = arguments.whole("n_workers", n_workers)
@@ -109,10 +114,9 @@ def n_rounds_formula(mu: float, n_workers: int, eta: float, alpha: float, n_step
     >>> round(n_rounds_formula(0.1, 8, 1.0, 0.5, 10**6))
     1600
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be from 0 to 1, got {alpha!r}")
+    alpha = number("alpha", alpha, least=0.0, most=1.0)
     n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
-    mu, eta, c = positive("mu", mu), positive("eta", eta), positive("c", c)
+    mu, eta, c = number("mu", mu, above=0.0), number("eta", eta, above=0.0), number("c", c, above=0.0)
     if n_workers == 1:
         return 1.0
     K = c / (mu * n_workers * eta)
@@ -167,16 +171,15 @@ def interpolation(period: float, contraction: npt.ArrayLike, w2: float) -> Vecto
     Raises
     ------
     ValueError
-        A period below 1, a contraction out of its range.
+        A period below 1, a contraction or w2 out of its range.
 
     Examples
     --------
     >>> interpolation(1, 0.1, 0.25), interpolation(np.inf, 0.1, 0.25)
     (array(0.25), array(1.))
     """
-    lost = np.asarray(contraction, dtype=np.float64)
-    if not period >= 1:
-        raise ValueError(f"period must be >= 1, got {period!r}")
+    lost = arguments.reals("contraction", contraction)
+    period, w2 = number("period", period, least=1.0, infinite=True), number("w2", w2, above=0.0, most=1.0)
     if not ((lost >= 0) & (lost <= 2)).all():
         raise ValueError(f"contraction must be from 0 to 2, got {contraction!r}: the step is beyond the limit")
     if np.isinf(period):
@@ -224,10 +227,9 @@ def osa_threshold(noise: float, bias: float, n_steps: int, eta: float, alpha: fl
     >>> round(osa_threshold(0.16, half_bias, 16000, 2.0, 0.5), 1)
     41.2
     """
-    if not 0 <= alpha < 1:
-        raise ValueError(f"alpha must be from 0 to below 1, got {alpha!r}")
-    noise, bias = positive("noise", noise, zero=True), positive("bias", bias, zero=True)
-    n_steps, eta = arguments.whole("n_steps", n_steps), positive("eta", eta)
+    alpha = number("alpha", alpha, least=0.0, below=1.0)
+    noise, bias = number("noise", noise, least=0.0), number("bias", bias, least=0.0)
+    n_steps, eta = arguments.whole("n_steps", n_steps), number("eta", eta, above=0.0)
     if bias == 0:
         return float("inf")
     return noise * n_steps ** (2 * alpha - 1) * ((1 - alpha) / (eta * bias)) ** 2
@@ -256,7 +258,7 @@ def richardson(w_bar: npt.ArrayLike, w_bar_double: npt.ArrayLike) -> Vector:
     >>> richardson([1.1, 2.0], [1.2, 2.0])
     array([1., 2.])
     """
-    once, twice = np.asarray(w_bar, dtype=np.float64), np.asarray(w_bar_double, dtype=np.float64)
+    once, twice = arguments.reals("w_bar", w_bar), arguments.reals("w_bar_double", w_bar_double)
     if once.shape != twice.shape:
         raise ValueError(f"both averages must have the same shape, got {once.shape} and {twice.shape}")
     return 2.0 * once - twice

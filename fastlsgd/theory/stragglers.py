@@ -45,12 +45,19 @@ def round_time(
     step_s, jitter_s, communication_s : float
         Seconds of a step, mean and standard deviation; of an averaging.
 
+    Raises
+    ------
+    TypeError, ValueError
+        No int >= 1, no number >= 0.
+
     Examples
     --------
     >>> round(round_time(64, 16, 1e-4, 1e-5), 6)
     0.006541
     """
-    N = arguments.whole("period", period)
+    N, step_s = arguments.whole("period", period), arguments.number("step_s", step_s, least=0.0)
+    jitter_s = arguments.number("jitter_s", jitter_s, least=0.0)
+    communication_s = arguments.number("communication_s", communication_s, least=0.0)
     return N * step_s + N**0.5 * jitter_s * expected_max_normal(n_workers) + communication_s
 
 
@@ -66,6 +73,11 @@ def exponential_round_time(period: int, n_workers: int, step_s: float) -> float:
     step_s : float
         Mean seconds of a step.
 
+    Raises
+    ------
+    TypeError, ValueError
+        No int >= 1, no number >= 0.
+
     Examples
     --------
     >>> round(exponential_round_time(1, 16, 1.0), 4)  # the harmonic number of 16
@@ -74,6 +86,7 @@ def exponential_round_time(period: int, n_workers: int, step_s: float) -> float:
     from scipy import integrate, special
 
     N, P = arguments.whole("period", period), arguments.whole("n_workers", n_workers)
+    step_s = arguments.number("step_s", step_s, least=0.0)
     far = N + 60.0 * N**0.5 + 60.0
     inside = integrate.quad(
         lambda x: 1.0 - special.gammainc(N, x) ** P, 0.0, far, limit=500, points=[N], epsrel=1e-10

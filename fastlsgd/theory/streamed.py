@@ -1,4 +1,4 @@
-"""Predictions for runs on streams: exact, where the stream is a quadratic."""
+"""What theory knows of streams without drawing a row: the constants of the rules, and exact predictions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,58 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..problem import NoRowsError
 from ..stream_problem import StreamProblem
 from ..streams import QuadraticStream
 from .exact import exact_moments
 
 Vector = npt.NDArray[np.float64]
+
+
+def mu_of(problem: StreamProblem) -> float:
+    """Return the smallest eigenvalue of the Hessian at the optimum, but for those that are zero to rounding."""
+    return float(_spectrum(problem)[0][0])
+
+
+def mu_eff_of(problem: StreamProblem) -> float:
+    """Return tr S / tr(H^-1 S), S the covariance of the gradient of a fresh row at the optimum.
+
+    S is noise_cov, of a QuadraticStream. For the squared loss on linear targets, with delta = w - w_star (0 without
+    l2) and the entries' kurtosis k, it is (noise^2 + <delta, H delta>) H + H delta delta' H + (k - 3) diag(h^2
+    delta^2), h the eigenvalues of H = E x x'. For the logistic loss without l2 it is the Hessian (textbook).
+
+    Raises
+    ------
+    NoRowsError
+        The logistic loss with l2, or the squared loss on labels: S is not known in closed form.
+    """
+    stream, (eigenvalues, directions) = problem.stream, _spectrum(problem)
+    if isinstance(stream, QuadraticStream):
+        noise = stream.noise_cov if stream.noise_cov.ndim == 2 else np.diag(stream.noise_cov)
+    elif problem.is_quadratic and stream.target == "linear":
+        h, delta = stream.eigenvalues, problem.optimum() - stream.w_star
+        pulled = h * delta
+        noise = (stream.noise**2 + delta @ pulled) * np.diag(h) + np.outer(pulled, pulled)
+        noise += (stream.kurtosis - 3.0) * np.diag(pulled**2)
+    elif not problem.is_quadratic and problem.l2 == 0.0:
+        noise = problem.hessian(problem.optimum())
+    else:
+        raise NoRowsError(
+            "the covariance of the gradient is not known in closed form for the logistic loss with l2, nor for the "
+            "squared loss on labels; bind the rule to rows drawn from the stream: rule.bind(Problem(*problem.sample("
+            "20_000), loss=..., l2=...), step_size, n_workers, n_steps)"
+        )
+    met = np.einsum("ij,ik,kj->j", directions, noise, directions)
+    spread = float((met / eigenvalues).sum())
+    # Without noise nothing drifts and any value would do; the largest gives the shortest period.
+    return float(np.clip(met.sum() / spread, eigenvalues[0], eigenvalues[-1])) if spread > 0 else eigenvalues[-1]
+
+
+def _spectrum(problem: StreamProblem) -> tuple[Vector, npt.NDArray[np.float64]]:
+    """Return eigenvalues, ascending, and eigenvectors of the Hessian at the optimum: those that are not zero."""
+    eigenvalues, directions = np.linalg.eigh(problem.hessian(problem.optimum()))
+    present = eigenvalues > problem.n_params * np.finfo(np.float64).eps * eigenvalues[-1]
+    return eigenvalues[present], directions[:, present]
 
 
 def exact_prediction(
