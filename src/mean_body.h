@@ -7,7 +7,6 @@
  * two threads is a line's way across the chip. */
 
 #define MEANS 16
-#define D4 FLN(four_doubles)
 
 /* n vectors, a constant, to `to` and to each of the copies. */
 static inline __attribute__((always_inline)) void FLN(put)(const FLN(bytes) *means, const int n, char *to,
@@ -26,12 +25,12 @@ static void FLN(mean_float)(const float *W, int64_t n_workers, int64_t ld, int64
                             float *out, float *copies, int64_t n_copies)
 {
     for (int64_t j0 = 0; j0 < n_params; j0 += MEANS) {
-        D4 sum[MEANS / 4] = {{0}};
+        FLN(wide) sum[MEANS / FL_WIDE] = {{0}};
         FLN(bytes) means[MEANS * sizeof(float) / FL_VBYTES];
         for (int64_t k = 0; k < n_workers; k++)
-#pragma GCC unroll 4
-            for (int e = 0; e < MEANS / 4; e++)
-                sum[e] += weights[k] * FLN(widened)(W + k * ld + j0 + 4 * e);
+#pragma GCC unroll 8
+            for (int e = 0; e < MEANS / FL_WIDE; e++)
+                sum[e] += weights[k] * FLN(widen)(W + k * ld + j0 + FL_WIDE * e);
         FL_NARROW(sum, means);
         FLN(put)(means, MEANS * sizeof(float) / FL_VBYTES, (char *)(out + j0),
                  copies ? (char *)(copies + j0) : NULL, n_copies, ld * (int64_t)sizeof(float));
@@ -62,4 +61,3 @@ static void FLN(mean)(const void *W, int dtype, int64_t n_workers, int64_t ld, i
 }
 
 #undef MEANS
-#undef D4

@@ -5,11 +5,11 @@
  * integers, one rounding each, so every instruction set gives the same bits. A chunk is what
  * FL_CALLS calls of Philox give: 64 floats or 32 doubles. Of a call the words w0 .. w3 are pairs
  * of a radius and an angle: for floats (w0, w2) and (w1, w3), for doubles one pair of 64 bits
- * ((w1, w0), (w3, w2)). The first half of a chunk are the radii times one function of the
- * angle, the second half those times the other; within a half, calls stand in order.
+ * ((w1, w0), (w3, w2)). The first half of a chunk are the radii times the cosine, the second
+ * half those times the sine; within a half, calls stand in order.
  *
  * tests/test_streams.py repeats it in NumPy and tests moments, tails and independence. The
- * largest normal is 6.7 in float (radius words of 32 bits), 8.5 in double (52 bits).
+ * largest normal is 6.5 in float (radii of 30 bits: 4,001 of them beyond 5), 8.5 in double (52 bits).
  */
 
 #if FL_IS_FLOAT
@@ -27,7 +27,6 @@ typedef uint64_t FN(unsigned_lanes) __attribute__((vector_size(FL_VBYTES), may_a
 #endif
 #define S FN(signed_lanes)
 #define U FN(unsigned_lanes)
-#define ALL(x) ((x) - (V){0})
 
 static inline __attribute__((always_inline)) V FN(square_root)(V v)
 {
@@ -40,81 +39,69 @@ static inline __attribute__((always_inline)) V FN(square_root)(V v)
 #endif
 }
 
-/* sqrt(-2 log(u)), u uniform from the words. */
+/* sqrt(-2 log(u)), u uniform from the words. The polynomials here and below interpolate between Chebyshev's
+ * points: relative errors of 1.2e-7 or less for floats, 1e-17 for doubles. */
 static inline __attribute__((always_inline)) V FN(radius)(U words)
 {
 #if FL_IS_FLOAT
-    /* The nearest float to the 32 bits: small ones keep all of theirs. */
-    const V u = ((__builtin_convertvector((S)(words >> 16), V) * 65536.0f +
-                  __builtin_convertvector((S)(words & 0xffff), V)) +
-                 0.5f) *
-                0x1p-32f;
+    /* u = (2 j + 1) / 2^31, rounded: small ones keep all of their bits. */
+    const V odd = __builtin_convertvector((S)((words & 0x7fffffff) | 1), V);
     /* From the bits of sqrt(1/2) on the exponent counts from a mantissa in [sqrt(1/2), sqrt(2)). */
-    const S k = ((S)u - 0x3f3504f3) >> 23;
-    const V m = (V)((S)u - (k << 23));
+    const S offset = (S)odd - (0x3f3504f3 + (31 << 23));
+    const V m = (V)((offset & 0x7fffff) + 0x3f3504f3);
+    const V k = __builtin_convertvector(offset >> 23, V);
     const V s = (m - 1.0f) / (m + 1.0f), z = s * s;
     /* -2 log m = -4 (s + s^3 / 3 + ...) */
-    const V p = ALL(-4.0f / 7) + z * (-4.0f / 9);
-    const V q = ALL(-4.0f) + z * ((-4.0f / 3) + z * ((-4.0f / 5) + z * p));
-    return FN(square_root)(s * q + __builtin_convertvector(k, V) * (float)(-2 * 0.693147180559945309));
+    const V p = -0x1.000002p+2f + z * (-0x1.554276p+0f + z * -0x1.a6dc2p-1f);
+    return FN(square_root)(s * p + k * (float)(-2 * 0.693147180559945309));
 #else
     const V u = (V)((words >> 12) | 0x3ff0000000000000) - (1.0 - 0x1p-53);
-    const S offset = (S)u - 0x3fe6a09e667f3bcd;
-    /* Shifts of signed 64-bit lanes are slow before AVX-512: add 2048 to the exponent meanwhile. */
-    const S exponent = (S)(((U)offset + ((uint64_t)1 << 63)) >> 52) - 2048;
-    const V m = (V)((S)u - (exponent << 52));
-    /* As a double: the low bits of 2^52 + 2^51 hold it, whatever its sign. */
-    const V kd = (V)(exponent + 0x4338000000000000) - 6755399441055744.0;
+    /* The same, and 2048 more: shifts of signed 64-bit lanes are slow before AVX-512. */
+    const U offset = (U)u - (0x3fe6a09e667f3bcd - ((uint64_t)1 << 63));
+    const V m = (V)((offset & 0xfffffffffffff) + 0x3fe6a09e667f3bcd);
+    const V k = (V)((offset >> 52) | 0x4330000000000000) - (0x1p52 + 2048.0);
     const V s = (m - 1.0) / (m + 1.0), z = s * s;
-    V p = ALL(-4.0 / 19) + z * (-4.0 / 21);
-    p = -4.0 / 17 + z * p;
-    p = -4.0 / 15 + z * p;
-    p = -4.0 / 13 + z * p;
-    p = -4.0 / 11 + z * p;
-    p = -4.0 / 9 + z * p;
-    p = -4.0 / 7 + z * p;
-    p = -4.0 / 5 + z * p;
-    p = -4.0 / 3 + z * p;
+    V p = -0x1.3999bf614de60p-2 + z * -0x1.2f4d88c4fad06p-2;
+    p = -0x1.7466994f20a7cp-2 + z * p;
+    p = -0x1.c71c50004ffddp-2 + z * p;
+    p = -0x1.2492494513f76p-1 + z * p;
+    p = -0x1.999999997aeaap-1 + z * p;
+    p = -0x1.55555555555aep+0 + z * p;
     p = -4.0 + z * p;
-    return FN(square_root)(s * p + kd * (-2 * 0.693147180559945309));
+    return FN(square_root)(s * p + k * (-2 * 0.693147180559945309));
 #endif
 }
 
-/* Cosine and sine of an angle: within an eighth of a turn of an axis that two bits choose. */
-static inline __attribute__((always_inline)) void FN(directions)(U words, V *first, V *second)
+/* Cosine and sine of an angle: of a + pi/4, |a| <= pi/4, as (cos a -+ sin a) / sqrt(2), each with a sign of its
+ * own: for floats the upper bit of the radius and of the angle, for doubles two of the angle. */
+static inline __attribute__((always_inline)) void FN(directions)(U radii, U angles, V *first, V *second)
 {
 #if FL_IS_FLOAT
-    const V angle = __builtin_convertvector((S)(words << 2), V) * (float)(0.785398163397448310 * 0x1p-31);
-    const V z = angle * angle;
-    const V sine = angle + angle * (z * (-1.0f / 6 + z * (1.0f / 120 + z * (-1.0f / 5040 + z * (1.0f / 362880)))));
-    const V cosine = 1.0f + z * (-0.5f + z * (1.0f / 24 + z * (-1.0f / 720 + z * (1.0f / 40320))));
-    const S swap = (S)(words << 1) >> 31;
-    const U sign = words & 0x80000000u;
+    const V a = __builtin_convertvector((S)(angles << 1), V) * (float)(0.785398163397448310 * 0x1p-31);
+    const V z = a * a;
+    const V sine = a * (0x1.6a09e6p-1f + z * (-0x1.e2b7cp-4f + z * (0x1.821d4cp-8f + z * -0x1.2139b6p-13f)));
+    const V cosine = 0x1.6a09e6p-1f + z * (-0x1.6a09a2p-2f + z * (0x1.e2955p-6f + z * -0x1.f7a98ep-11f));
+    const U sign = 0x80000000u - (U){0}, other = radii;
 #else
-    const V angle = ((V)(((words << 2) >> 12) | 0x3ff0000000000000) - 1.5) * 1.57079632679489662;
-    const V z = angle * angle;
-    V p = ALL(-1.0 / 1307674368000) + z * (1.0 / 355687428096000);
-    p = 1.0 / 6227020800 + z * p;
-    p = -1.0 / 39916800 + z * p;
-    p = 1.0 / 362880 + z * p;
-    p = -1.0 / 5040 + z * p;
-    p = 1.0 / 120 + z * p;
-    p = -1.0 / 6 + z * p;
-    const V sine = angle + angle * (z * p);
-    V q = ALL(-1.0 / 87178291200) + z * (1.0 / 20922789888000);
-    q = 1.0 / 479001600 + z * q;
-    q = -1.0 / 3628800 + z * q;
-    q = 1.0 / 40320 + z * q;
-    q = -1.0 / 720 + z * q;
-    q = 1.0 / 24 + z * q;
-    q = -0.5 + z * q;
-    const V cosine = 1.0 + z * q;
-    const S swap = -(S)((words >> 62) & 1);
-    const U sign = words & ((uint64_t)1 << 63);
+    const V a = ((V)(((angles << 2) >> 12) | 0x3ff0000000000000) - 1.5) * 1.57079632679489662;
+    const V z = a * a;
+    V p = -0x1.3050efdaf0abfp-26 + z * 0x1.ee4effb2bc007p-34;
+    p = 0x1.0589427541c7ap-19 + z * p;
+    p = -0x1.263a6ed84000ep-13 + z * p;
+    p = 0x1.822cb17ff056ap-8 + z * p;
+    p = -0x1.e2b7dddfefa4dp-4 + z * p;
+    p = 0x1.6a09e667f3bcdp-1 + z * p;
+    const V sine = a * p;
+    V q = -0x1.a26d21b271eefp-23 + z * 0x1.90fd75fe8dc8cp-30;
+    q = 0x1.263a680b4282ep-16 + z * q;
+    q = -0x1.017320fa15c6fp-10 + z * q;
+    q = 0x1.e2b7dddfe5fa9p-6 + z * q;
+    q = -0x1.6a09e667f3b6dp-2 + z * q;
+    const V cosine = 0x1.6a09e667f3bccp-1 + z * q;
+    const U sign = ((uint64_t)1 << 63) - (U){0}, other = angles << 1;
 #endif
-    const S differ = ((S)sine ^ (S)cosine) & swap;
-    *first = (V)((U)((S)cosine ^ differ) ^ sign);
-    *second = (V)((U)((S)sine ^ differ) ^ sign);
+    *first = (V)((U)(cosine - sine) ^ (other & sign));
+    *second = (V)((U)(cosine + sine) ^ (angles & sign));
 }
 
 /* The chunk of this number times scale: out and scale hold as many entries. */
@@ -127,7 +114,7 @@ static inline __attribute__((always_inline)) void FN(chunk_of_normals)(uint64_t 
     for (int v = 0; v < FL_CHUNK_VECTORS; v++) {
         V first, second;
         const V r = FN(radius)((U)radii[v]);
-        FN(directions)((U)angles[v], &first, &second);
+        FN(directions)((U)radii[v], (U)angles[v], &first, &second);
         const int at = v * (int)(FL_VBYTES / sizeof(T)), half = FL_HALF_CHUNK_BYTES / (int)sizeof(T);
         *(FN(uvec) *)(out + at) = (FN(uvec))(r * first * (V) * (const FN(uvec) *)(scale + at));
         *(FN(uvec) *)(out + half + at) = (FN(uvec))(r * second * (V) * (const FN(uvec) *)(scale + half + at));
@@ -136,5 +123,4 @@ static inline __attribute__((always_inline)) void FN(chunk_of_normals)(uint64_t 
 
 #undef S
 #undef U
-#undef ALL
 #undef FL_SQRT

@@ -4,16 +4,16 @@
 /* Entries of a row that scan takes at a time. */
 #define SCANNED (128 / (int)sizeof(T))
 
-typedef T FN(entries4) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
-typedef double FN(wide4) __attribute__((vector_size(32), aligned(8), may_alias));
-#define D4 FN(wide4)
-#if FL_IS_FLOAT && defined(FL_WIDEN_FLOAT)
-#define LOAD4(p) ((D4)FL_WIDEN_FLOAT(p))
+#define DV FLN(wide)
+#if FL_IS_FLOAT
+#define LOAD(p) FLN(widen)(p)
 #else
-#define LOAD4(p) __builtin_convertvector(*(const FN(entries4) *)(p), D4)
+#define LOAD(p) (*(const DV *)(p))
 #endif
+/* How many of them hold the four lanes of a margin. */
+#define FL_PARTS (4 / FL_WIDE)
 /* Rows of one iterate that run side by side: one alone waits for its sums. */
-#define ABREAST 8
+#define ABREAST (8 / FL_PARTS)
 #define LINE (64 / (int)sizeof(T))
 /* Rows read side by side look like no stream to the processor. So lines are asked for this many bytes
  * early at least. */
@@ -60,7 +60,7 @@ static void FN(margins_of_one)(const fl_shards *shards, int64_t first, int64_t n
         }
         for (int64_t begin = 0; begin < d; begin += FL_CHUNK) {
             const int64_t end = begin + FL_CHUNK < d ? begin + FL_CHUNK : d;
-            D4 acc[ABREAST] = {{0}};
+            DV acc[ABREAST][FL_PARTS] = {{{0}}};
             int64_t j = begin;
             for (; j + LINE <= end; j += LINE) {
 #pragma GCC unroll 8
@@ -69,17 +69,24 @@ static void FN(margins_of_one)(const fl_shards *shards, int64_t first, int64_t n
                 for (int v = 0; v < LINE; v += 4)
 #pragma GCC unroll 8
                     for (int r = 0; r < ABREAST; r++)
-                        acc[r] += LOAD4(x[r] + (j + v)) * *(const D4 *)(w + (j + v));
+                        for (int e = 0; e < 4; e += FL_WIDE)
+                            acc[r][e / FL_WIDE] += LOAD(x[r] + (j + v + e)) * *(const DV *)(w + (j + v + e));
             }
             for (; j + 4 <= end; j += 4)
 #pragma GCC unroll 8
                 for (int r = 0; r < ABREAST; r++)
-                    acc[r] += LOAD4(x[r] + j) * *(const D4 *)(w + j);
-            for (; j < end; j++)
-                for (int r = 0; r < ABREAST; r++)
-                    acc[r][j % 4] += (double)x[r][j] * w[j];
-            for (int r = 0; r < ABREAST; r++)
-                sum[r] += (acc[r][0] + acc[r][2]) + (acc[r][1] + acc[r][3]);
+                    for (int e = 0; e < 4; e += FL_WIDE)
+                        acc[r][e / FL_WIDE] += LOAD(x[r] + (j + e)) * *(const DV *)(w + (j + e));
+            for (int r = 0; r < ABREAST; r++) {
+                double lane[4];
+                for (int e = 0; e < 4; e++)
+                    lane[e] = acc[r][e / FL_WIDE][e % FL_WIDE];
+#pragma GCC unroll 3
+                for (int e = 0; e < 3; e++)
+                    if (j + e < end)
+                        lane[e] += (double)x[r][j + e] * w[j + e];
+                sum[r] += (lane[0] + lane[2]) + (lane[1] + lane[3]);
+            }
         }
         memcpy(z + r0, sum, sizeof sum);
     }
@@ -101,8 +108,8 @@ static void FN(margins_of_many)(const fl_shards *shards, int64_t first, int64_t 
             for (int64_t j = 0; j < length; j += LINE)
                 __builtin_prefetch(x + (j + ahead), 0, 2);
             int64_t j = 0;
-            for (; j + 4 <= length; j += 4)
-                *(D4 *)(to + j) = LOAD4(x + j);
+            for (; j + FL_WIDE <= length; j += FL_WIDE)
+                *(DV *)(to + j) = LOAD(x + j);
             for (; j < length; j++)
                 to[j] = (double)x[j];
         }
@@ -113,49 +120,65 @@ static void FN(margins_of_many)(const fl_shards *shards, int64_t first, int64_t 
 }
 
 /* gradient[i] += sum_r slope[r][i] x_r for N iterates (n_params apart), features in strips
- * of 4 VECS from j on while they last; returns where it stopped. Rows in order. */
+ * of VECS vectors from j on while they last; returns where it stopped. Rows in order. */
 static inline __attribute__((always_inline)) int64_t FN(add_strips)(const fl_shards *shards, int64_t first, int64_t n,
                                                                     const double *slope, int64_t r_stride,
-                                                                    int64_t i_stride, double *gradient, int64_t ld,
-                                                                    int64_t j, const int N, const int VECS)
+                                                                    double *gradient, int64_t ld, int64_t j,
+                                                                    const int N, const int VECS)
 {
-    for (; j + 4 * VECS <= shards->n_features; j += 4 * VECS) {
-        D4 acc[8];
+    for (; j + FL_WIDE * VECS <= shards->n_features; j += FL_WIDE * VECS) {
+        DV acc[8];
         for (int i = 0; i < N; i++)
             for (int v = 0; v < VECS; v++)
-                acc[i * VECS + v] = *(const D4 *)(gradient + i * ld + j + 4 * v);
+                acc[i * VECS + v] = *(const DV *)(gradient + i * ld + j + FL_WIDE * v);
         const T *x = (const T *)shards->X + first * shards->x_stride + j;
         for (int64_t r = 0; r < n; r++, x += shards->x_stride)
 #pragma GCC unroll 8
             for (int v = 0; v < VECS; v++) {
-                const D4 entries = LOAD4(x + 4 * v);
+                const DV entries = LOAD(x + FL_WIDE * v);
 #pragma GCC unroll 8
                 for (int i = 0; i < N; i++)
-                    acc[i * VECS + v] += slope[r * r_stride + i * i_stride] * entries;
+                    acc[i * VECS + v] += slope[r * r_stride + i] * entries;
             }
         for (int i = 0; i < N; i++)
             for (int v = 0; v < VECS; v++)
-                *(D4 *)(gradient + i * ld + j + 4 * v) = acc[i * VECS + v];
+                *(DV *)(gradient + i * ld + j + FL_WIDE * v) = acc[i * VECS + v];
     }
     return j;
 }
 
+/* The same of one feature j, or of the intercept: a vector of iterates. */
+static inline __attribute__((always_inline)) void FN(add_feature)(const fl_shards *shards, int64_t first, int64_t n,
+                                                                  const double *slope, int64_t r_stride,
+                                                                  double *gradient, int64_t ld, int64_t j)
+{
+    const T one = (T)1;
+    const int is_feature = j < shards->n_features;
+    const T *x = is_feature ? (const T *)shards->X + first * shards->x_stride + j : &one;
+    const int64_t apart = is_feature ? shards->x_stride : 0;
+    DV acc = {0};
+    for (int i = 0; i < FL_WIDE; i++)
+        acc[i] = gradient[i * ld + j];
+    for (int64_t r = 0; r < n; r++)
+        acc += *(const DV *)(slope + r * r_stride) * (double)x[r * apart];
+    for (int i = 0; i < FL_WIDE; i++)
+        gradient[i * ld + j] = acc[i];
+}
+
 static inline __attribute__((always_inline)) void FN(add_some)(const fl_shards *shards, int64_t first, int64_t n,
                                                                const double *slope, int64_t r_stride,
-                                                               int64_t i_stride, double *gradient, int64_t ld,
-                                                               const int N)
+                                                               double *gradient, int64_t ld, const int N)
 {
-    int64_t j = FN(add_strips)(shards, first, n, slope, r_stride, i_stride, gradient, ld, 0, N, 8 / N);
-    j = FN(add_strips)(shards, first, n, slope, r_stride, i_stride, gradient, ld, j, N, 1);
-    for (int i = 0; i < N; i++) {
-        for (int64_t e = j; e < shards->n_features; e++)
-            for (int64_t r = 0; r < n; r++)
-                gradient[i * ld + e] += slope[r * r_stride + i * i_stride] *
-                                        (double)((const T *)shards->X)[(first + r) * shards->x_stride + e];
-        if (shards->intercept)
-            for (int64_t r = 0; r < n; r++)
-                gradient[i * ld + shards->n_features] += slope[r * r_stride + i * i_stride];
-    }
+    int64_t j = FN(add_strips)(shards, first, n, slope, r_stride, gradient, ld, 0, N, 8 / N);
+    j = FN(add_strips)(shards, first, n, slope, r_stride, gradient, ld, j, N, 1);
+    for (; N > 1 && j < shards->n_features + shards->intercept; j++)
+        for (int i = 0; i < N; i += FL_WIDE)
+            FN(add_feature)(shards, first, n, slope + i, r_stride, gradient + i * ld, ld, j);
+    for (; j < shards->n_features; j++)
+        for (int64_t r = 0; r < n; r++)
+            gradient[j] += slope[r * r_stride] * (double)((const T *)shards->X)[(first + r) * shards->x_stride + j];
+    for (int64_t r = 0; N == 1 && shards->intercept && r < n; r++)
+        gradient[shards->n_features] += slope[r * r_stride];
 }
 
 static void FN(add_gradients)(const fl_shards *shards, int64_t first, int64_t n, const double *slope, int64_t r_stride,
@@ -163,9 +186,9 @@ static void FN(add_gradients)(const fl_shards *shards, int64_t first, int64_t n,
 {
     int64_t i = 0;
     for (; i + 4 <= n_iterates; i += 4)
-        FN(add_some)(shards, first, n, slope + i, r_stride, 1, gradients + i * ld, ld, 4);
+        FN(add_some)(shards, first, n, slope + i, r_stride, gradients + i * ld, ld, 4);
     for (; i < n_iterates; i++)
-        FN(add_some)(shards, first, n, slope + i, r_stride, 1, gradients + i * ld, ld, 1);
+        FN(add_some)(shards, first, n, slope + i, r_stride, gradients + i * ld, ld, 1);
 }
 
 /* What evaluation asks of rows, dense or CSR: z of one iterate, z of all in panels, and
@@ -294,5 +317,6 @@ static void FN(scan)(const fl_shards *shards, int64_t first, int64_t last, doubl
 #undef ABREAST
 #undef LINE
 #undef AHEAD_BYTES
-#undef LOAD4
-#undef D4
+#undef LOAD
+#undef DV
+#undef FL_PARTS

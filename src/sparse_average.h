@@ -11,10 +11,10 @@
 #define LANE_BITS FN(bits)
 
 #if FL_IS_FLOAT
-typedef int64_t FN(double_bits) __attribute__((vector_size(32), may_alias));
-#define DOUBLES FLN(four_doubles)
+typedef int64_t FN(double_bits) __attribute__((vector_size(FL_WIDE * 8), may_alias));
+#define DOUBLES FLN(wide)
 #define D_BITS FN(double_bits)
-#define WIDEN(p) FLN(widened)(p)
+#define WIDEN(p) FLN(widen)(p)
 #else
 #define DOUBLES FN(vec)
 #define D_BITS FN(bits)

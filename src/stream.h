@@ -16,6 +16,7 @@
 /* Calls of Philox side by side (words.h), and the bytes of half of what they give. */
 #define FL_CALLS 16
 #define FL_HALF_CHUNK_BYTES (8 * FL_CALLS)
+#define FL_STREAM_ROUNDS 8   /* of Philox; words.h says why */
 
 #define FL_MOST_STREAM_ROWS 64
 

@@ -1,5 +1,9 @@
-/* Scalar floor, part 2 on whole vectors: FL_CALLS calls of Philox4x32-10 (draw.h) side by
- * side, as many as hide the chain of one. Included by isa_body.h.
+/* Scalar floor, part 2 on whole vectors: FL_CALLS calls of Philox4x32 (draw.h) side by side, as
+ * many as hide the chain of one. Included by isa_body.h.
+ *
+ * Eight rounds, where draws of rows have ten: the authors' header (Random123, philox.h) knows of no
+ * statistical flaw from eight rounds on, calls ten a considerable margin, and leaves a doubt about seven,
+ * with which the paper has them pass BigCrush. Words are about half the cost of a normal number.
  *
  * A call keeps to a 64-bit lane, whose upper half holds rubbish that the multiplication of
  * lower halves does not look at. Where the instruction set has such a multiplication,
@@ -37,7 +41,8 @@ static inline __attribute__((always_inline)) void FLN(chunk_of_words)(uint64_t s
         c3[v] = zero + purpose;
     }
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    for (int round = 0; round < 10; round++) {
+#pragma GCC unroll 8
+    for (int round = 0; round < FL_STREAM_ROUNDS; round++) {
 #pragma GCC unroll 8
         for (int v = 0; v < FL_CHUNK_VECTORS; v++) {
             const W a = FLN(multiply_low)(c0[v], 0xD2511F53u), b = FLN(multiply_low)(c2[v], 0xCD9E8D57u);

@@ -13,10 +13,10 @@ ROW, DEAL, EPOCH = 0, 1, 2  # purposes of draws
 M32 = 0xFFFFFFFF
 
 
-def philox(counter, key):
-    """Philox4x32-10 in Python integers."""
+def philox(counter, key, rounds=10):
+    """Philox4x32 in Python integers."""
     c, k = list(counter), list(key)
-    for _ in range(10):
+    for _ in range(rounds):
         a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
         c = [(b >> 32) ^ c[1] ^ k[0], b & M32, (a >> 32) ^ c[3] ^ k[1], a & M32]
         k = [(k[0] + 0x9E3779B9) & M32, (k[1] + 0xBB67AE85) & M32]
@@ -321,7 +321,7 @@ def words(seed, worker, purpose, chunk):
     """Words 0 .. 3 of the calls of one chunk, uint32, shape (CALLS, 4)."""
     calls = range(CALLS * chunk, CALLS * (chunk + 1))
     key = (seed & M32, seed >> 32)
-    return np.array([philox((c & M32, c >> 32, worker, purpose), key) for c in calls], dtype=np.uint32)
+    return np.array([philox((c & M32, c >> 32, worker, purpose), key, 8) for c in calls], dtype=np.uint32)
 
 
 def normals(seed, worker, purpose, chunk, dtype):
@@ -329,12 +329,11 @@ def normals(seed, worker, purpose, chunk, dtype):
     T, w = np.dtype(dtype).type, words(seed, worker, purpose, chunk)
     if T is np.float32:
         radii, angles = w[:, :2].ravel(), w[:, 2:].ravel()
-        u = ((radii >> 16).astype(T) * T(65536) + (radii & 0xFFFF).astype(T) + T(0.5)) * T(2.0**-32)
-        bits = u.view(np.int32)
+        bits = (radii % 2**31 | 1).astype(T).view(np.int32) - (31 << 23)
         k = (bits - 0x3F3504F3) >> 23
         m = (bits - (k << 23)).view(T)
-        angle = (angles << 2).view(np.int32).astype(T) * T(0.785398163397448310 * 2.0**-31)
-        swap, sign, logs, sines, cosines = (angles >> 30) & 1, angles >> 31, 4, 4, 4
+        a = (angles << 1).view(np.int32).astype(T) * T(0.785398163397448310 * 2.0**-31)
+        signs = radii >> 31, angles >> 31
     else:
         w = w.astype(np.uint64)
         radii, angles = w[:, 0] | w[:, 1] << 32, w[:, 2] | w[:, 3] << 32
@@ -343,29 +342,44 @@ def normals(seed, worker, purpose, chunk, dtype):
         bits = u.view(np.int64)
         k = (bits - 0x3FE6A09E667F3BCD) >> 52
         m = (bits - (k << 52)).view(T)
-        angle = ((((angles << 2) >> 12) | one).view(T) - 1.5) * 1.57079632679489662
-        swap, sign, logs, sines, cosines = (angles >> 62) & 1, angles >> 63, 10, 8, 8
+        a = ((((angles << 2) >> 12) | one).view(T) - 1.5) * 1.57079632679489662
+        signs = (angles >> 62) & 1, angles >> 63
 
-    def series(coefficients, z):
+    def series(name, z):
         """In Horner's way."""
-        value = T(coefficients[-1])
+        coefficients = [T(float.fromhex(c)) for c in SERIES[T][name].split()]
+        value = coefficients[-1]
         for c in coefficients[-2::-1]:
-            value = T(c) + z * value
+            value = c + z * value
         return value
 
-    factorial = np.cumprod([1.0, *range(1, 20)])
     s = (m - T(1)) / (m + T(1))
-    radius = np.sqrt(
-        s * series([-4.0 / (2 * j + 1) for j in range(logs + 1)], s * s) + k.astype(T) * T(-2 * np.log(2))
-    )
-    z = angle * angle
-    odd = [(-1.0) ** j / factorial[2 * j + 1] for j in range(1, sines + 1)]
-    even = [(-1.0) ** j / factorial[2 * j] for j in range(1, cosines + 1)]
-    sine, cosine = angle + angle * (z * series(odd, z)), T(1) + z * series(even, z)
-    flip = np.where(sign, T(-1), T(1))
+    radius = np.sqrt(s * series("log", s * s) + k.astype(T) * T(-2 * np.log(2)))
+    sine, cosine = a * series("sine", a * a), series("cosine", a * a)
     return np.concatenate(
-        [radius * (flip * np.where(swap, sine, cosine)), radius * (flip * np.where(swap, cosine, sine))]
+        [
+            radius * (np.where(signs[0], T(-1), T(1)) * (cosine - sine)),
+            radius * (np.where(signs[1], T(-1), T(1)) * (cosine + sine)),
+        ]
     )
+
+
+# -4 atanh(s) / s, sin(a) / a / sqrt(2) and cos(a) / sqrt(2) in powers of s^2 and of a^2.
+SERIES = {
+    np.float32: {
+        "log": "-0x1.000002p+2 -0x1.554276p+0 -0x1.a6dc2p-1",
+        "sine": "0x1.6a09e6p-1 -0x1.e2b7cp-4 0x1.821d4cp-8 -0x1.2139b6p-13",
+        "cosine": "0x1.6a09e6p-1 -0x1.6a09a2p-2 0x1.e2955p-6 -0x1.f7a98ep-11",
+    },
+    np.float64: {
+        "log": "-4.0 -0x1.55555555555aep+0 -0x1.999999997aeaap-1 -0x1.2492494513f76p-1 -0x1.c71c50004ffddp-2 "
+        "-0x1.7466994f20a7cp-2 -0x1.3999bf614de60p-2 -0x1.2f4d88c4fad06p-2",
+        "sine": "0x1.6a09e667f3bcdp-1 -0x1.e2b7dddfefa4dp-4 0x1.822cb17ff056ap-8 -0x1.263a6ed84000ep-13 "
+        "0x1.0589427541c7ap-19 -0x1.3050efdaf0abfp-26 0x1.ee4effb2bc007p-34",
+        "cosine": "0x1.6a09e667f3bccp-1 -0x1.6a09e667f3b6dp-2 0x1.e2b7dddfe5fa9p-6 -0x1.017320fa15c6fp-10 "
+        "0x1.263a680b4282ep-16 -0x1.a26d21b271eefp-23 0x1.90fd75fe8dc8cp-30",
+    },
+}
 
 
 def stream_rows(n, d, dtype, *, scale, w_star, target, noise=0.0, seed=0, worker=0, parts=(1.0, 0.0), kept=None):
