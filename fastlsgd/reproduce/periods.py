@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 WORKERS: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
 PERIODS: tuple[int | None, ...] = (1, 4, 16, 64, 256, 2048, None)
 QUICK_WORKERS: tuple[int, ...] = (1, 2, 8, 32)
+WORKERS_BESIDE: tuple[int, ...] = (1, 8, 32)
 QUICK_PERIODS: tuple[int | None, ...] = (1, 16, 256, None)
 COMMON, OWN, NONE = "common", "own", "none"
 # What is built on one-shot averaging is run for this many workers and for the most.
@@ -89,8 +90,10 @@ def grid(data: RealData, workers: Sequence[int], periods: Sequence[int | None]) 
 
 def make(request: Request) -> Made:
     """Run the whole grid: some 9,000 runs of two passes over the data; eight seconds on two cores if quick."""
-    data = load(request.data)
+    data = load(request.data, request.sampling, request.beside)
     chosen = (QUICK_WORKERS, QUICK_PERIODS) if request.quick else (WORKERS, PERIODS)
+    if request.beside:
+        chosen = WORKERS_BESIDE, QUICK_PERIODS
     with one_blas_thread(data.problem.n_params):
         table = measure(data, grid(data, *chosen), request)
     return Made(
@@ -122,7 +125,8 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
         twin = twins.get(method)
         over = ratio_interval(excess, bench.excesses(twin, own[twin])) if twin is not None else (math.nan,) * 3
         row |= _named("over_local", over)
-        row |= {"ns_per_gradient": math.nan, "beyond_half_limit": multiple * bench.safe > 0.5 * data.limit()}
+        limit = data.limit(method)
+        row |= {"ns_per_gradient": math.nan, "limit": limit, "beyond_half_limit": row["eta"] > 0.5 * limit}
         rows.append(_counted(row, method, data))
     rows += _lbfgs_rows(bench, rows)
     # Last, as nothing may run beside it; the cells at the common step are the first rows.
@@ -179,6 +183,7 @@ def words(table: pandas.DataFrame) -> list[str]:
     shown = sorted({min(DEFAULT_WORKERS, most), most})
     out = [_price(local_rows, n_workers) for n_workers in reversed(shown)]
     out += _against_large(table)
+    out += _at_the_limit(table)
     out.append(_speed_up(table, local_rows))
     out += _other_baselines(table)
     out += _predictor(table)
@@ -194,7 +199,7 @@ def _at(rows: pandas.DataFrame, step: str, **where: Any) -> Any:
 
 
 def _ratio(row: Any, name: str = "ratio") -> str:
-    return interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+    return interval(*(getattr(row, column) for column in (name, f"{name}_low", f"{name}_high")))
 
 
 def _price(rows: pandas.DataFrame, n_workers: int) -> str:
@@ -210,6 +215,21 @@ def _price(rows: pandas.DataFrame, n_workers: int) -> str:
         f"common step {sig(_at(mine, COMMON, period=1).eta)}: {', '.join(common)}. Own steps: mini-batch averaging "
         f"{sig(_at(mine, OWN, period=1).eta)}, {', '.join(steps)}."
     )
+
+
+def _at_the_limit(table: pandas.DataFrame) -> list[str]:
+    """Whether it is the stability limit that makes a long period cost something: least squares, which stops there."""
+    rows = table[(table.method == LOCAL) & (table.step == OWN) & (table.loss == "squared")]
+    stopped = rows[2 * rows.eta > rows.limit]
+    if stopped.empty:
+        return []
+    most = rows[rows.n_workers == rows.n_workers.max()]
+    often, once = most[most.period == 1].iloc[0], most[most.one_shot].iloc[0]
+    return [
+        f"{len(stopped)} of {len(rows)} own steps are the largest tried within the stability limit, which falls from "
+        f"{sig(often.limit)} at period 1 to {sig(once.limit)} with one round (P = {often.n_workers}): there a long "
+        "period costs by the steps that it forbids, not by what it leaves at a step that all can take."
+    ]
 
 
 def _speed_up(table: pandas.DataFrame, rows: pandas.DataFrame) -> str:
@@ -303,14 +323,46 @@ def _seconds(rows: pandas.DataFrame, n_workers: int) -> str:
 
 
 def grids(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
-    """Return the grid twice, periods by P: nanoseconds a gradient, and the excess at each cell's own step."""
+    """Return the grid twice, periods by P: nanoseconds a gradient, excess at own steps; and one P in full."""
     local_rows = table[table.method == LOCAL]
+    n_workers = min(DEFAULT_WORKERS, int(local_rows.n_workers.max()))
     return {
         "nanoseconds a gradient (all threads, fastest of three runs)": _grid(
             local_rows[local_rows.step == COMMON], "ns_per_gradient", lambda value: f"{value:.0f}"
         ),
         "excess objective at each cell's own step": _grid(local_rows[local_rows.step == OWN], "excess", sig),
+        f"P = {n_workers}, excess objective [95%], baselines with as many rounds as the row": _side_by_side(
+            table[table.n_workers == n_workers]
+        ),
     }
+
+
+def _side_by_side(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Return one row a period, of one P: rounds, excess at both steps, and the baselines with equal rounds."""
+    common, own, large_rows, by_lbfgs = (
+        table[(table.method == method) & (table.step == step)]
+        for method, step in ((LOCAL, COMMON), (LOCAL, OWN), (LARGE, OWN), (LBFGS, NONE))
+    )
+    matched = {row.batch_size: row for row in large_rows.itertuples()}
+    found = []
+    for at, mine, full in zip(common.itertuples(), own.itertuples(), by_lbfgs.itertuples(), strict=True):
+        twin = matched.get(mine.period)
+        found.append(
+            {
+                "": "one-shot" if mine.one_shot else f"period {mine.period}",
+                "rounds": f"{mine.n_rounds:,}",
+                "common step": _ratio(at, "excess"),
+                "own step": sig(mine.eta),
+                "there": _ratio(mine, "excess"),
+                "large mini-batch": math.nan if twin is None else _ratio(twin, "excess"),
+                "L-BFGS": sig(full.excess),
+            }
+        )
+    for row in table[table.method.isin([RICHARDSON, NEWTON])].itertuples():
+        found.append(
+            {"": row.method, "rounds": f"{row.n_rounds:,}", "own step": sig(row.eta), "there": _ratio(row, "excess")}
+        )
+    return need_pandas().DataFrame(found).set_index("")
 
 
 def _grid(rows: pandas.DataFrame, column: str, shown: Callable[[float], str]) -> pandas.DataFrame:
