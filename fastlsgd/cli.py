@@ -67,7 +67,7 @@ BENCH_EXAMPLES = (
 REPRODUCE_EXAMPLES = (
     "fastlsgd reproduce --quick",
     "fastlsgd reproduce --figure e --figure f --output figures",
-    "fastlsgd reproduce --figure e --figure f --data diamonds --sampling reshuffle",
+    "fastlsgd reproduce --figure f --data census_hashed --sampling reshuffle",
 )
 EXTRAS = {
     "cli": ("typer", "rich", "pandas", "pyarrow"),
@@ -544,8 +544,8 @@ def reproduce(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Data set of the figures on real data; may be given again. Default: flights13_late on the whole "
-            "grid, and more coarsely flights13 and, reshuffled, census_hashed; with --quick breast_cancer.",
+            help="Data set of the figures on real data; may be given again. Default: flights13_late, "
+            "and for figure e flights13 and, reshuffled, census_hashed on a coarse grid; with --quick breast_cancer.",
         ),
     ] = None,
     sampling: Annotated[
@@ -576,7 +576,7 @@ def reproduce(
     done: list[Any] = []
     try:
         with watch, _plain_warnings(watch.console):
-            is_whole = not (quick or data or sampling) and any(one.needs_data for one in chosen)
+            is_whole = not (quick or data or sampling) and any(one.beside for one in chosen)
             for name in figures.left_out() if is_whole else ():
                 watch.note(f"left out, as it is not installed: {name}; run: fastlsgd data {name}")
             made = figures.run(jobs, quick=quick, out=output, seed=seed, n_threads=threads, progress=watch.progress)

@@ -130,10 +130,12 @@ def test_a_point_is_what_local_sgd_gives(made, stem, method):
 def test_steps_cover_what_is_safe_and_what_is_not(made):
     rows = table(made, "f-steps")
     assert rows.method.nunique() == 5
+    one_worker = rows[rows.method == "one-shot"]["limit"].iloc[0]
     for name, mine in rows.groupby("method"):
         safe, limit = mine.safe_step.iloc[0], mine["limit"].iloc[0]
         assert mine.eta.iloc[-2] <= limit < mine.eta.iloc[-1]
-        assert mine.eta.iloc[0] == pytest.approx(4 * safe if name.startswith("large") else safe / 4)
+        first = mine.eta.iloc[0] / (16 if name.startswith("large") else 1)
+        assert max(safe / 4, one_worker / 100) <= first <= max(safe / 4, one_worker / 50)
         assert np.allclose(np.diff(np.log2(mine.eta)), 1.0)
         assert np.isfinite(mine[mine.eta <= limit / 2].predicted).all()
 
@@ -240,14 +242,13 @@ def test_the_full_set_has_further_problems_if_they_are_installed(monkeypatch):
     found = [(job.stem, job.source and job.source.beside) for job in reproduce.plan(chosen)]
     assert found == [
         ("a-families", None), ("e-periods", False), ("e-periods-flights13", True),
-        ("e-periods-census_hashed-reshuffle", True), ("f-steps", False), ("f-steps-flights13", True),
-        ("f-steps-census_hashed-reshuffle", True),
+        ("e-periods-census_hashed-reshuffle", True), ("f-steps", False),
     ]  # fmt: skip
     assert not reproduce.left_out()
     for options in ({"quick": True}, {"data": ["flights13"]}, {"sampling": "reshuffle"}):
         assert [job.stem for job in reproduce.plan(chosen, **options)] == ["a-families", "e-periods", "f-steps"]
     monkeypatch.setattr(datasets, "is_installed", lambda name: name != "census_hashed")
-    assert len(reproduce.plan(chosen)) == 5 and reproduce.left_out() == ["census_hashed"]
+    assert len(reproduce.plan(chosen)) == 4 and reproduce.left_out() == ["census_hashed"]
 
 
 def test_the_full_set_rests_on_a_hundred_replicates():

@@ -103,6 +103,8 @@ class Figure:
         Runs all it needs. Interrupted by Ctrl-C it may lose what it has.
     needs_data : bool
         Whether it reads ``Request.data``; it is made once for each data set.
+    beside : bool
+        Whether the full set has it on further problems, too.
     """
 
     key: str
@@ -111,6 +113,7 @@ class Figure:
     claim: str
     make: Callable[[Request], Made]
     needs_data: bool = False
+    beside: bool = False
 
     @property
     def stem(self) -> str:

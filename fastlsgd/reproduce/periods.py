@@ -17,7 +17,6 @@ from ..cores import one_blas_thread
 from ..experiments.comparison import LBFGS, LBFGS_PASSES, need_pandas
 from ..experiments.lab import NEWTON, RICHARDSON, Method
 from ..experiments.metrics import ratio_interval
-from ..experiments.tuning import tune
 from ..plots import FONT, GREY
 from ..report import interval, sig
 from . import drawing
@@ -35,7 +34,7 @@ QUICK_WORKERS: tuple[int, ...] = (1, 2, 8, 32)
 WORKERS_BESIDE: tuple[int, ...] = (1, 8, 32)
 QUICK_PERIODS: tuple[int | None, ...] = (1, 16, 256, None)
 COMMON, OWN, NONE = "common", "own", "none"
-# What is built on one-shot averaging is run for this many workers and for the most.
+# What is built on one-shot averaging is run for this many workers and, on the whole grid, for the most.
 DEFAULT_WORKERS = 8
 
 
@@ -66,8 +65,13 @@ class Grid:
         return next(cell.local for cell in self.cells if cell.n_workers == n_workers)
 
 
-def grid(data: RealData, workers: Sequence[int], periods: Sequence[int | None]) -> Grid:
-    """Return the grid; one worker never averages and has one cell, and no period is longer than the run."""
+def grid(
+    data: RealData, workers: Sequence[int], periods: Sequence[int | None], after_one_shot: Sequence[int]
+) -> Grid:
+    """Return the grid; one worker never averages and has one cell, and no period is longer than the run.
+
+    What is built on one-shot averaging is added for the numbers of workers of the last argument.
+    """
     cells, one_shots = [], {}
     for n_workers in workers:
         n_steps = data.n_steps(n_workers)
@@ -82,7 +86,7 @@ def grid(data: RealData, workers: Sequence[int], periods: Sequence[int | None]) 
     after = [
         Method(name, "baseline", n_workers, base.n_steps, base.schedule, base=base)
         for n_workers, base in one_shots.items()
-        if n_workers in (DEFAULT_WORKERS, max(workers))
+        if n_workers in after_one_shot
         for name in (RICHARDSON, NEWTON)
     ]
     return Grid(cells, after)
@@ -92,10 +96,11 @@ def make(request: Request) -> Made:
     """Run the whole grid: some 9,000 runs of two passes over the data; eight seconds on two cores if quick."""
     data = load(request.data, request.sampling, request.beside)
     chosen = (QUICK_WORKERS, QUICK_PERIODS) if request.quick else (WORKERS, PERIODS)
-    if request.beside:
-        chosen = WORKERS_BESIDE, QUICK_PERIODS
+    after = (DEFAULT_WORKERS, max(chosen[0]))
+    if request.beside:  # a Newton step of every replicate takes as long as all else
+        chosen, after = (WORKERS_BESIDE, QUICK_PERIODS), (DEFAULT_WORKERS,)
     with one_blas_thread(data.problem.n_params):
-        table = measure(data, grid(data, *chosen), request)
+        table = measure(data, grid(data, *chosen, after), request)
     return Made(
         table, lambda figure: draw(figure, table, data.title), words(table), size_in=(10.6, 8.2), grids=grids(table)
     )
@@ -105,9 +110,7 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
     """Return one row a method, P, period and kind of step."""
     bench = Bench(data, request, "e: runs")
     bench.lab.expected = len(cells.methods) * 9
-    own = {
-        m: ladder.multiple(ladder.best) for m, ladder in tune(bench.lab, cells.methods, bench.tuning_seeds).items()
-    }
+    own = bench.own_multiples(cells.methods)
     keys = [(cell.local, 1.0) for cell in cells.cells] + [(m, own[m]) for m in cells.methods]
     expected = bench.run(keys, [key for key in dict.fromkeys(keys) if key[0].name == LOCAL], "e: predictions")
     reference = {
@@ -432,7 +435,8 @@ def _against_period(ax: Any, rows: pandas.DataFrame) -> None:
 
 def _period_ticks(ax: Any, rows: pandas.DataFrame) -> None:
     """Ticks at the periods, and beyond them where one-shot averaging stands."""
-    periods = sorted(set(rows[(rows.n_workers > 1) & ~rows.one_shot].period))
+    rows = rows[rows.n_workers > 1]
+    periods = sorted(set(rows[~rows.one_shot].period))
     beyond = [10.0**k for k in range(3, 7) if 4 * periods[-1] < 10**k < rows.period.max()]
     drawing.ticks(ax, "x", [*periods, *beyond], [f"{value:,.0f}" for value in (*periods, *beyond)])
 
@@ -494,4 +498,5 @@ FIGURE = Figure(
     ),
     make=make,
     needs_data=True,
+    beside=True,
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from .. import baselines, datasets, theory
 from ..datasets.known import SETS
 from ..experiments.lab import Lab, Method
 from ..experiments.metrics import mean_interval
+from ..experiments.tuning import tune
 from ..problem import Problem
 from ..schedules import FixedPeriod, OneShot
 from ..solver import local_sgd
@@ -226,6 +228,14 @@ def rounds_of(method: Method) -> int:
 # ---- runs ----
 
 
+@contextmanager
+def _steps_meant() -> Iterator[None]:
+    """Say nothing of large steps: those up to the limit and beyond are meant to be seen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
+        yield
+
+
 class Bench:
     """Runs on one real problem for one figure: a Lab around the safe step, with the request's seeds and progress.
 
@@ -253,6 +263,12 @@ class Bench:
         offset = request.seed + TUNING_OFFSET
         self.tuning_seeds = range(offset, offset + TUNING_SEEDS)
 
+    def own_multiples(self, methods: Sequence[Method]) -> dict[Method, float]:
+        """Return the multiple of the safe step that is best for each method, by seeds that are not reported."""
+        with _steps_meant():
+            ladders = tune(self.lab, methods, self.tuning_seeds)
+        return {method: ladder.multiple(ladder.best) for method, ladder in ladders.items()}
+
     def run(self, keys: Iterable[Key], predicted: Iterable[Key], label: str) -> dict[Key, theory.Prediction | None]:
         """Run methods at multiples of the safe step with all seeds, and return what predictions say of some of them.
 
@@ -275,8 +291,7 @@ class Bench:
     def _replicate(self, keys: list[Key]) -> None:
         lab, seeds = self.lab, self.request.seeds
         lab.expected = lab.done + len(lab.runs_left((*key, seed) for seed in seeds for key in keys))
-        with warnings.catch_warnings():  # steps up to the limit and beyond are meant to be seen
-            warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
+        with _steps_meant():
             for i in range(0, len(seeds), AT_ONCE):
                 lab.answer((*key, seed) for seed in seeds[i : i + AT_ONCE] for key in keys)
 

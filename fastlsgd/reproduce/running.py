@@ -90,8 +90,8 @@ def plan(
     figures : sequence of Figure
     quick : bool
     data : sequence of str
-        Known data sets. None at all and no sampling: flights13_late and, more coarsely, two further problems;
-        breast_cancer if quick.
+        Known data sets. None at all and no sampling: flights13_late and, for figures that say so, two further
+        problems more coarsely; breast_cancer if quick.
     sampling : "replacement", "reshuffle" or None
         None is "replacement" for data sets that are named.
 
@@ -111,11 +111,14 @@ def plan(
         asked = f"--data {' --data '.join(data)}" if data else f"--sampling {sampling}"
         users = ", ".join(figure.key for figure in FIGURES if figure.needs_data)
         raise ValueError(f"{asked}: none of the figures asked for is on real data; these are: {users}")
-    return [
-        Job(figure, source, figure.stem if i == 0 or source is None else f"{figure.stem}-{source.name}")
-        for figure in figures
-        for i, source in enumerate(problems if figure.needs_data else [None])
-    ]
+    jobs = []
+    for figure in figures:
+        if not figure.needs_data:
+            jobs.append(Job(figure, None, figure.stem))
+            continue
+        mine = [source for source in problems if figure.beside or not source.beside]
+        jobs += [Job(figure, s, f"{figure.stem}-{s.name}" if i else figure.stem) for i, s in enumerate(mine)]
+    return jobs
 
 
 def left_out() -> list[str]:

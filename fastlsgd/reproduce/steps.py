@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WORKERS = 8
-# Steps are the safe one times powers of two: from a quarter of it (a batch b: sqrt(b) times that; from four times
-# it on a further problem, whose large rows put it far below what serves) to the first beyond
-# the method's stability limit, that of a second moment: with logistic loss runs stay finite beyond it.
-LOWEST, LOWEST_BESIDE = 0.25, 4.0
+# Steps are the safe one times powers of two: from a quarter of it, or from a hundredth of one worker's stability
+# limit if that is more (a batch b: sqrt(b) times that), to the first beyond the method's own limit, that of a second
+# moment: with logistic loss runs stay finite beyond it.
+LOWEST, LOWEST_OF_LIMIT = 0.25, 0.01
 # A step serves if the excess is at most so many times the best that any method reaches at any step.
 SERVES = 2.0
 
@@ -60,7 +60,7 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     bench = Bench(data, request, "f: runs")
     named = methods(data)
     limits = {name: data.limit(method) for name, method in named.items()}
-    lowest = LOWEST_BESIDE if request.beside else LOWEST
+    lowest = max(LOWEST, LOWEST_OF_LIMIT * limits[ONE_SHOT] / bench.safe)
     runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name], lowest)]
     keys = [(named[name], x) for name, x in runs]
     expected = bench.run(keys, keys, "f: predictions")
@@ -74,7 +74,7 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
 
 
 def _multiples(safe: float, limit: float, method: Method, lowest: float) -> Iterator[float]:
-    exponent = round(math.log2(lowest * math.sqrt(method.batch_size)))
+    exponent = math.ceil(math.log2(lowest * math.sqrt(method.batch_size)))
     while True:
         yield 2.0**exponent
         if 2.0**exponent * safe > limit:
