@@ -96,7 +96,7 @@ def make(request: Request) -> Made:
     """Run the whole grid: some 9,000 runs of two passes over the data; eight seconds on two cores if quick."""
     data = load(request.data, request.sampling, request.beside)
     chosen = (QUICK_WORKERS, QUICK_PERIODS) if request.quick else (WORKERS, PERIODS)
-    after = (DEFAULT_WORKERS, max(chosen[0]))
+    after: tuple[int, ...] = (DEFAULT_WORKERS, max(chosen[0]))
     if request.beside:  # a Newton step of every replicate takes as long as all else
         chosen, after = (WORKERS_BESIDE, QUICK_PERIODS), (DEFAULT_WORKERS,)
     with one_blas_thread(data.problem.n_params):
