@@ -15,7 +15,6 @@ import itertools
 import warnings
 
 import numpy as np
-from scipy import sparse
 
 import fastlsgd as fl
 from fastlsgd import theory
@@ -51,21 +50,10 @@ PROBLEMS = {
 }
 
 
-def hashed(X, n_columns):
-    """CSR rows with each of their columns added to one of n_columns, with either sign: as categories are hashed."""
-    rng = np.random.default_rng(0)
-    signs, to = rng.choice([-1.0, 1.0], X.shape[1]), rng.integers(0, n_columns, X.shape[1])
-    table = sparse.csr_matrix((signs.astype(X.dtype), (np.arange(X.shape[1]), to)), (X.shape[1], n_columns))
-    return (X @ table).tocsr()
-
-
 def load(name):
     loss, l2 = PROBLEMS[name]
     if name in ("breast_cancer", "digits"):
         X, y = bundled(name)
-    elif name == "census_hashed":
-        data = fl.datasets.load("census")
-        X, y = hashed(data.X_train, 64), data.y_train
     else:
         data = fl.datasets.load(name)
         X, y = data.X_train, data.y_train

@@ -67,7 +67,7 @@ BENCH_EXAMPLES = (
 REPRODUCE_EXAMPLES = (
     "fastlsgd reproduce --quick",
     "fastlsgd reproduce --figure e --figure f --output figures",
-    "fastlsgd reproduce --figure e --data diamonds",
+    "fastlsgd reproduce --figure f --data census_hashed --sampling reshuffle",
 )
 EXTRAS = {
     "cli": ("typer", "rich", "pandas", "pyarrow"),
@@ -540,11 +540,16 @@ def reproduce(
         "fastlsgd-reproduce"
     ),
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Data set of figures on real data; default: flights13_late, with --quick breast_cancer.",
+            help="Data set of the figures on real data; may be given again. Default: flights13_late, "
+            "and for figure e flights13 and, reshuffled, census_hashed on a coarse grid; with --quick breast_cancer.",
         ),
+    ] = None,
+    sampling: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", help="How rows of --data are drawn: replacement (default) or reshuffle."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first replicate.")] = 0,
     threads: Annotated[
@@ -564,14 +569,16 @@ def reproduce(
         for one in chosen:
             console.print(f"{one.key}  {one.title}", markup=False, soft_wrap=True)
         return
+    jobs = figures.plan(chosen, quick=quick, data=data or (), sampling=sampling)
     watch = _Watch(quiet=False)
     _interrupt.say = watch.say
     done: list[Any] = []
     try:
         with watch, _plain_warnings(watch.console):
-            made = figures.run(
-                chosen, quick=quick, out=output, data=data, seed=seed, n_threads=threads, progress=watch.progress
-            )
+            is_whole = not (quick or data or sampling) and any(one.beside for one in chosen)
+            for name in figures.left_out() if is_whole else ():
+                watch.note(f"left out, as it is not installed: {name}; run: fastlsgd data {name}")
+            made = figures.run(jobs, quick=quick, out=output, seed=seed, n_threads=threads, progress=watch.progress)
             for outcome in made:
                 done.append(outcome)
                 watch.note(f"wrote {', '.join(map(str, outcome.files))} ({outcome.seconds:.1f} s)")
@@ -581,7 +588,7 @@ def reproduce(
         _interrupt.told = True
         kept = f"what is finished is in {output}" if done else "nothing was written"
         watch.console.print(
-            f"fastlsgd: interrupted after {len(done)} of {len(chosen)} figures; {kept}", markup=False, soft_wrap=True
+            f"fastlsgd: interrupted after {len(done)} of {len(jobs)} figures; {kept}", markup=False, soft_wrap=True
         )
     for outcome in done:
         for part in figures.report.details(outcome):
@@ -590,7 +597,7 @@ def reproduce(
     if done:
         console.print(figures.report.table(done))
         console.print(f"The page with all pictures: {output / figures.running.PAGE}", markup=False, soft_wrap=True)
-    if len(done) < len(chosen):
+    if len(done) < len(jobs):
         raise typer.Exit(130)
 
 

@@ -17,7 +17,7 @@ from conftest import load_or_skip
 
 from fastlsgd import datasets
 from fastlsgd.datasets import packages, recipes
-from fastlsgd.datasets.hashing import hash_text, hash_words
+from fastlsgd.datasets.hashing import fold_columns, hash_text, hash_words
 
 BUNDLED = ("digits", "breast_cancer", "diabetes", "wine")
 LARGE = ("words", "land_mask", "flights3m", "flights3m_late")
@@ -468,6 +468,15 @@ def test_words_and_pairs_are_counted():
     # 6 + 7 tokens; "to", "be" and their pair occur twice.
     twice = np.sum(np.isclose(X[0].data ** 2, 2 / 13))
     assert twice == 3
+
+
+def test_folded_columns_are_signed_sums_of_whole_columns():
+    X = sp.random_array((50, 30), density=0.2, rng=np.random.default_rng(1), format="csr", dtype=np.float32)
+    table = fold_columns(sp.csr_array(np.eye(30, dtype=np.float32)), 8).toarray()
+    assert (np.abs(table).sum(axis=1) == 1).all() and set(np.unique(table)) == {-1, 0, 1}
+    folded = fold_columns(X, 8)
+    assert folded.dtype == np.float32 and folded.shape == (50, 8)
+    np.testing.assert_allclose(folded.toarray(), X.toarray() @ table, rtol=1e-6)
 
 
 def test_weekdays():

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure as Canvas  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 import fastlsgd as fl  # noqa: E402
-from fastlsgd import cli, datasets, reproduce  # noqa: E402
-from fastlsgd.reproduce import figure, periods, real, running, steps  # noqa: E402
+from fastlsgd import cli, datasets, reproduce, theory  # noqa: E402
+from fastlsgd.reproduce import figure, limits, periods, real, running, steps  # noqa: E402
 
 POINT = {
     "data", "loss", "l2", "sampling", "method", "n_workers", "period", "one_shot", "batch_size", "n_steps",
@@ -130,10 +130,12 @@ def test_a_point_is_what_local_sgd_gives(made, stem, method):
 def test_steps_cover_what_is_safe_and_what_is_not(made):
     rows = table(made, "f-steps")
     assert rows.method.nunique() == 5
+    one_worker = rows[rows.method == "one-shot"]["limit"].iloc[0]
     for name, mine in rows.groupby("method"):
         safe, limit = mine.safe_step.iloc[0], mine["limit"].iloc[0]
         assert mine.eta.iloc[-2] <= limit < mine.eta.iloc[-1]
-        assert mine.eta.iloc[0] == pytest.approx(4 * safe if name.startswith("large") else safe / 4)
+        first = mine.eta.iloc[0] / (16 if name.startswith("large") else 1)
+        assert max(safe / 4, one_worker / 100) <= first <= max(safe / 4, one_worker / 50)
         assert np.allclose(np.diff(np.log2(mine.eta)), 1.0)
         assert np.isfinite(mine[mine.eta <= limit / 2].predicted).all()
 
@@ -170,6 +172,83 @@ def test_pictures_have_no_empty_panel_and_no_words_outside_or_over_points(made, 
     for box in heads:
         assert box.x1 <= whole.x1
         assert not any(box.overlaps(mark) for mark in marks)
+
+
+# ---- which problems ----
+
+LATER = "-breast_cancer-reshuffle"
+
+
+@pytest.fixture(scope="module")
+def others(tiny, tmp_path_factory):
+    """Both figures on two data sets that are reshuffled, one of them least squares."""
+    folder = tmp_path_factory.mktemp("reproduce") / "others"
+    names = ("--data", "diabetes", "--data", "breast_cancer", "--data", "diabetes")
+    result = run("--quick", "--figure", "e", "--figure", "f", *names, "--sampling", "reshuffle", "--output", folder)
+    assert result.exit_code == 0, result.stderr
+    yield result, folder
+    real.load.cache_clear()
+
+
+def test_each_data_set_has_its_files_and_says_how_rows_are_drawn(others):
+    folder, stems = others[1], ("e-periods", "f-steps")
+    sets = {stem + end: name for stem in stems for end, name in (("", "diabetes"), (LATER, "breast_cancer"))}
+    assert {path.stem for path in folder.glob("*.png")} == set(sets)
+    page = (folder / "reproduce.md").read_text()
+    assert re.findall(r"^## .*: (.*)$", page, re.MULTILINE) == ["diabetes, reshuffle", "breast_cancer, reshuffle"] * 2
+    for stem, name in sets.items():
+        rows = table(others, stem)
+        assert set(rows.data) == {name} and set(rows.sampling) == {"reshuffle"}
+        assert f"({stem}.png)" in page
+    assert "rows reshuffled" in real.load("diabetes", "reshuffle").title
+
+
+def test_a_reshuffled_point_is_what_local_sgd_gives(others):
+    rows = table(others, f"e-periods{LATER}")
+    row = rows[(rows.method == "local SGD") & (rows.period == 16)].iloc[-1]
+    problem = real.load("breast_cancer", "reshuffle").problem
+    answers = [
+        fl.local_sgd(
+            problem, n_workers=row.n_workers, n_steps=row.n_steps, schedule=fl.FixedPeriod(16),
+            step_size=fl.Constant(row.eta), seed=seed, sampling="reshuffle", record=0,
+        ).w_bar
+        for seed in range(4)
+    ]  # fmt: skip
+    assert np.mean(problem.excess(np.array(answers))) == pytest.approx(row.excess, rel=1e-9)
+
+
+def test_least_squares_is_tuned_within_its_stability_limit(others):
+    rows = table(others, "e-periods")
+    tuned = rows[(rows.step == "own") & rows.method.isin(["local SGD", "large mini-batch"])]
+    assert (rows.loss == "squared").all() and (tuned.eta <= tuned.limit).all()
+    # Every averaging allows larger steps: the limit falls with the period.
+    for _, mine in tuned[(tuned.method == "local SGD") & (tuned.n_workers > 1)].groupby("n_workers"):
+        assert (np.diff(mine.sort_values("period").limit) < 0).all()
+
+
+def test_the_limit_of_least_squares_is_that_of_theory_at_both_ends_and_falls_between():
+    data = real.load("diabetes")
+    around = data.around
+    once, often = limits.least_squares_limit(around, math.inf, 8), limits.least_squares_limit(around, 1, 8)
+    assert once == pytest.approx(theory.data_stability_limit(around), rel=0.01)
+    assert often == pytest.approx(theory.data_stability_limit(around, 8), rel=0.01)
+    between = [limits.least_squares_limit(around, period, 8) for period in (4, 16, 64)]
+    assert often > between[0] > between[1] > between[2] > once
+
+
+def test_the_full_set_has_further_problems_if_they_are_installed(monkeypatch):
+    chosen = reproduce.select("aef")
+    monkeypatch.setattr(datasets, "is_installed", lambda name: True)
+    found = [(job.stem, job.source and job.source.beside) for job in reproduce.plan(chosen)]
+    assert found == [
+        ("a-families", None), ("e-periods", False), ("e-periods-flights13", True),
+        ("e-periods-census_hashed-reshuffle", True), ("f-steps", False),
+    ]  # fmt: skip
+    assert not reproduce.left_out()
+    for options in ({"quick": True}, {"data": ["flights13"]}, {"sampling": "reshuffle"}):
+        assert [job.stem for job in reproduce.plan(chosen, **options)] == ["a-families", "e-periods", "f-steps"]
+    monkeypatch.setattr(datasets, "is_installed", lambda name: name != "census_hashed")
+    assert len(reproduce.plan(chosen)) == 4 and reproduce.left_out() == ["census_hashed"]
 
 
 def test_the_full_set_rests_on_a_hundred_replicates():
@@ -246,6 +325,9 @@ def test_what_would_fail_is_refused_before_anything_runs(monkeypatch, tmp_path):
         ("--figure", "z"): "--figure must be one of",
         ("--data", "digits"): "--data must be one of flights13, flights13_late",
         ("--data", "nothing"): "--data must be one of",
+        ("--data", "breast_cancer", "--data", "nothing"): "got 'nothing'",
+        ("--sampling", "blocks"): "--sampling must be one of replacement, reshuffle; got 'blocks'",
+        ("--figure", "a", "--sampling", "reshuffle"): "none of the figures asked for is on real data",
         ("--output", "file"): "--output must be a folder, got the file file",
         ("--output", "no/folder"): "make it first",
     }

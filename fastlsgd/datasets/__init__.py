@@ -20,6 +20,7 @@ diamonds           natural logarithm of the price; one-hot cut, color, clarity; 
 mnist5k            pixels / 255; test 20%, random
 fashion_mnist      pixels / 255
 census             one-hot with every level, but 5 scaled numbers: 40 nonzeros a row
+census_hashed      the same, each column added with either sign to one of 64 columns
 newsgroups20       words and pairs of neighbouring words (with the start and the end of a text), hashed to
                    2^18 columns; square roots of counts, rows of length 1
 wordnet            the same from the definition of a synset; test 20%, random
@@ -36,7 +37,7 @@ A map of the package:
 
     dataset   Dataset, and labels as -1/+1 or classes    files     readers of a user's files
     known     the table of known sets                    columns   one-hot, scaled, split
-    recipes   how each known set is prepared             hashing   text as sparse rows
+    recipes   how each known set is prepared             hashing   sparse rows in hashed columns
     packages  finding and installing what carries them
 """
 

@@ -1,4 +1,4 @@
-"""Text as sparse rows: words, pairs of words and groups of letters, counted in hashed columns."""
+"""Sparse rows in hashed columns: words, pairs of words and groups of letters, counted; columns of a table, signed."""
 
 import numpy as np
 
@@ -73,3 +73,13 @@ def in_chunks(hash_, texts, size):
     from scipy.sparse import vstack
 
     return vstack([hash_(texts[i : i + size]) for i in range(0, len(texts), size)], format="csr")
+
+
+def fold_columns(X, n_columns):
+    """Return CSR X with each of its columns added to one of n_columns drawn at random (seed 0), with either sign."""
+    from scipy.sparse import csr_matrix
+
+    rng = np.random.default_rng(0)
+    signs, to = rng.choice([-1.0, 1.0], X.shape[1]), rng.integers(0, n_columns, X.shape[1])
+    table = csr_matrix((signs.astype(X.dtype), (np.arange(X.shape[1]), to)), (X.shape[1], n_columns))
+    return (X @ table).tocsr()

@@ -110,6 +110,9 @@ SETS = {
     "census": KnownSet(
         recipes.census, "binary", "199,523 + 99,762 x 568", _THEMIS,
         "income above 50,000 dollars, one-hot CSR"),
+    "census_hashed": KnownSet(
+        recipes.census_hashed, "binary", "199,523 + 99,762 x 64", _THEMIS,
+        "income above 50,000 dollars, hashed CSR"),
     "flights3m": KnownSet(
         partial(recipes.flights3m, late=False), "regression", "2,700,000 + 300,000 x 60", _VEGA,
         "minutes late, known before departure, US 2001"),

@@ -204,6 +204,9 @@ class Lab:
         Of the runs whose costs are measured.
     n_threads : int or None
     progress : function of (done, total), or None
+    largest : function of a Method, or None
+        The largest step that tuning may try; None is ``Problem.step_bound``, which costs nothing and is no more than
+        necessary: where a few rows are large, the second moment grows at steps far below it.
 
     Attributes
     ----------
@@ -226,6 +229,7 @@ class Lab:
         seed: int,
         n_threads: int | None,
         progress: Progress | None,
+        largest: Callable[[Method], float] | None = None,
     ) -> None:
         self.problem, self.step, self.sampling, self.seed = problem, step, sampling, seed
         self.n_threads = resolve_threads(n_threads, 1 << 30)
@@ -235,6 +239,7 @@ class Lab:
         self.excess: dict[Key, float] = {}
         self.done = self.expected = 0
         self._progress = progress
+        self._largest = largest or (lambda method: problem.step_bound(method.rows_a_step))
         self._ledgers: dict[tuple[Method, float], Ledger] = {}
 
     def at(self, multiple: float) -> StepSize:
@@ -244,9 +249,9 @@ class Lab:
         return Constant(self.step.eta * multiple) if isinstance(self.step, Constant) else Scaled(self.step, multiple)
 
     def allowed(self, method: Method, multiple: float) -> bool:
-        """Return whether no run of the method at this multiple is beyond ``Problem.step_bound``."""
+        """Return whether no run of the method at this multiple is beyond the largest step."""
         largest = max(at for _, at in method.runs(multiple))
-        return first_eta(self.step) * largest <= self.problem.step_bound(method.rows_a_step)
+        return first_eta(self.step) * largest <= self._largest(method)
 
     def runs_left(self, keys: Iterable[Key]) -> list[Key]:
         """Return the runs of ``local_sgd`` still to be made for the answers to keys, each once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -30,6 +30,10 @@ class Request:
         A small version, which shows that all works; its intervals rest on 20 replicates instead of 100.
     data : str
         The known data set of the figures that need one.
+    sampling : "replacement" or "reshuffle"
+        Of the runs on that data set.
+    beside : bool
+        A further problem of the full set: a coarse grid and runs of one pass.
     seed : int
         Of the first replicate; replicate r has seed + r.
     n_threads : int or None
@@ -40,6 +44,8 @@ class Request:
 
     quick: bool = False
     data: str = ""
+    sampling: Literal["replacement", "reshuffle"] = "replacement"
+    beside: bool = False
     seed: int = 0
     n_threads: int | None = None
     progress: Progress = field(default=silent, compare=False)
@@ -96,7 +102,9 @@ class Figure:
     make : function of a Request, returning Made
         Runs all it needs. Interrupted by Ctrl-C it may lose what it has.
     needs_data : bool
-        Whether it reads ``Request.data``.
+        Whether it reads ``Request.data``; it is made once for each data set.
+    beside : bool
+        Whether the full set has it on further problems, too.
     """
 
     key: str
@@ -105,6 +113,7 @@ class Figure:
     claim: str
     make: Callable[[Request], Made]
     needs_data: bool = False
+    beside: bool = False
 
     @property
     def stem(self) -> str:

@@ -17,7 +17,6 @@ from ..cores import one_blas_thread
 from ..experiments.comparison import LBFGS, LBFGS_PASSES, need_pandas
 from ..experiments.lab import NEWTON, RICHARDSON, Method
 from ..experiments.metrics import ratio_interval
-from ..experiments.tuning import tune
 from ..plots import FONT, GREY
 from ..report import interval, sig
 from . import drawing
@@ -32,9 +31,10 @@ if TYPE_CHECKING:
 WORKERS: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
 PERIODS: tuple[int | None, ...] = (1, 4, 16, 64, 256, 2048, None)
 QUICK_WORKERS: tuple[int, ...] = (1, 2, 8, 32)
+WORKERS_BESIDE: tuple[int, ...] = (1, 8, 32)
 QUICK_PERIODS: tuple[int | None, ...] = (1, 16, 256, None)
 COMMON, OWN, NONE = "common", "own", "none"
-# What is built on one-shot averaging is run for this many workers and for the most.
+# What is built on one-shot averaging is run for this many workers and, on the whole grid, for the most.
 DEFAULT_WORKERS = 8
 
 
@@ -65,8 +65,13 @@ class Grid:
         return next(cell.local for cell in self.cells if cell.n_workers == n_workers)
 
 
-def grid(data: RealData, workers: Sequence[int], periods: Sequence[int | None]) -> Grid:
-    """Return the grid; one worker never averages and has one cell, and no period is longer than the run."""
+def grid(
+    data: RealData, workers: Sequence[int], periods: Sequence[int | None], after_one_shot: Sequence[int]
+) -> Grid:
+    """Return the grid; one worker never averages and has one cell, and no period is longer than the run.
+
+    What is built on one-shot averaging is added for the numbers of workers of the last argument.
+    """
     cells, one_shots = [], {}
     for n_workers in workers:
         n_steps = data.n_steps(n_workers)
@@ -81,7 +86,7 @@ def grid(data: RealData, workers: Sequence[int], periods: Sequence[int | None]) 
     after = [
         Method(name, "baseline", n_workers, base.n_steps, base.schedule, base=base)
         for n_workers, base in one_shots.items()
-        if n_workers in (DEFAULT_WORKERS, max(workers))
+        if n_workers in after_one_shot
         for name in (RICHARDSON, NEWTON)
     ]
     return Grid(cells, after)
@@ -89,10 +94,13 @@ def grid(data: RealData, workers: Sequence[int], periods: Sequence[int | None]) 
 
 def make(request: Request) -> Made:
     """Run the whole grid: some 9,000 runs of two passes over the data; eight seconds on two cores if quick."""
-    data = load(request.data)
+    data = load(request.data, request.sampling, request.beside)
     chosen = (QUICK_WORKERS, QUICK_PERIODS) if request.quick else (WORKERS, PERIODS)
+    after: tuple[int, ...] = (DEFAULT_WORKERS, max(chosen[0]))
+    if request.beside:  # a Newton step of every replicate takes as long as all else
+        chosen, after = (WORKERS_BESIDE, QUICK_PERIODS), (DEFAULT_WORKERS,)
     with one_blas_thread(data.problem.n_params):
-        table = measure(data, grid(data, *chosen), request)
+        table = measure(data, grid(data, *chosen, after), request)
     return Made(
         table, lambda figure: draw(figure, table, data.title), words(table), size_in=(10.6, 8.2), grids=grids(table)
     )
@@ -102,9 +110,7 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
     """Return one row a method, P, period and kind of step."""
     bench = Bench(data, request, "e: runs")
     bench.lab.expected = len(cells.methods) * 9
-    own = {
-        m: ladder.multiple(ladder.best) for m, ladder in tune(bench.lab, cells.methods, bench.tuning_seeds).items()
-    }
+    own = bench.own_multiples(cells.methods)
     keys = [(cell.local, 1.0) for cell in cells.cells] + [(m, own[m]) for m in cells.methods]
     expected = bench.run(keys, [key for key in dict.fromkeys(keys) if key[0].name == LOCAL], "e: predictions")
     reference = {
@@ -122,7 +128,8 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
         twin = twins.get(method)
         over = ratio_interval(excess, bench.excesses(twin, own[twin])) if twin is not None else (math.nan,) * 3
         row |= _named("over_local", over)
-        row |= {"ns_per_gradient": math.nan, "beyond_half_limit": multiple * bench.safe > 0.5 * data.limit()}
+        limit = data.limit(method)
+        row |= {"ns_per_gradient": math.nan, "limit": limit, "beyond_half_limit": row["eta"] > 0.5 * limit}
         rows.append(_counted(row, method, data))
     rows += _lbfgs_rows(bench, rows)
     # Last, as nothing may run beside it; the cells at the common step are the first rows.
@@ -179,6 +186,7 @@ def words(table: pandas.DataFrame) -> list[str]:
     shown = sorted({min(DEFAULT_WORKERS, most), most})
     out = [_price(local_rows, n_workers) for n_workers in reversed(shown)]
     out += _against_large(table)
+    out += _at_the_limit(table)
     out.append(_speed_up(table, local_rows))
     out += _other_baselines(table)
     out += _predictor(table)
@@ -194,7 +202,7 @@ def _at(rows: pandas.DataFrame, step: str, **where: Any) -> Any:
 
 
 def _ratio(row: Any, name: str = "ratio") -> str:
-    return interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
+    return interval(*(getattr(row, column) for column in (name, f"{name}_low", f"{name}_high")))
 
 
 def _price(rows: pandas.DataFrame, n_workers: int) -> str:
@@ -210,6 +218,21 @@ def _price(rows: pandas.DataFrame, n_workers: int) -> str:
         f"common step {sig(_at(mine, COMMON, period=1).eta)}: {', '.join(common)}. Own steps: mini-batch averaging "
         f"{sig(_at(mine, OWN, period=1).eta)}, {', '.join(steps)}."
     )
+
+
+def _at_the_limit(table: pandas.DataFrame) -> list[str]:
+    """Whether it is the stability limit that makes a long period cost something: least squares, which stops there."""
+    rows = table[(table.method == LOCAL) & (table.step == OWN) & (table.loss == "squared")]
+    stopped = rows[2 * rows.eta > rows.limit]
+    if stopped.empty:
+        return []
+    most = rows[rows.n_workers == rows.n_workers.max()]
+    often, once = most[most.period == 1].iloc[0], most[most.one_shot].iloc[0]
+    return [
+        f"{len(stopped)} of {len(rows)} own steps are the largest tried within the stability limit, which falls from "
+        f"{sig(often.limit)} at period 1 to {sig(once.limit)} with one round (P = {often.n_workers}): there a long "
+        "period costs by the steps that it forbids, not by what it leaves at a step that all can take."
+    ]
 
 
 def _speed_up(table: pandas.DataFrame, rows: pandas.DataFrame) -> str:
@@ -303,14 +326,46 @@ def _seconds(rows: pandas.DataFrame, n_workers: int) -> str:
 
 
 def grids(table: pandas.DataFrame) -> dict[str, pandas.DataFrame]:
-    """Return the grid twice, periods by P: nanoseconds a gradient, and the excess at each cell's own step."""
+    """Return the grid twice, periods by P: nanoseconds a gradient, excess at own steps; and one P in full."""
     local_rows = table[table.method == LOCAL]
+    n_workers = min(DEFAULT_WORKERS, int(local_rows.n_workers.max()))
     return {
         "nanoseconds a gradient (all threads, fastest of three runs)": _grid(
             local_rows[local_rows.step == COMMON], "ns_per_gradient", lambda value: f"{value:.0f}"
         ),
         "excess objective at each cell's own step": _grid(local_rows[local_rows.step == OWN], "excess", sig),
+        f"P = {n_workers}, excess objective [95%], baselines with as many rounds as the row": _side_by_side(
+            table[table.n_workers == n_workers]
+        ),
     }
+
+
+def _side_by_side(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Return one row a period, of one P: rounds, excess at both steps, and the baselines with equal rounds."""
+    common, own, large_rows, by_lbfgs = (
+        table[(table.method == method) & (table.step == step)]
+        for method, step in ((LOCAL, COMMON), (LOCAL, OWN), (LARGE, OWN), (LBFGS, NONE))
+    )
+    matched = {row.batch_size: row for row in large_rows.itertuples()}
+    found = []
+    for at, mine, full in zip(common.itertuples(), own.itertuples(), by_lbfgs.itertuples(), strict=True):
+        twin = matched.get(mine.period)
+        found.append(
+            {
+                "": "one-shot" if mine.one_shot else f"period {mine.period}",
+                "rounds": f"{mine.n_rounds:,}",
+                "common step": _ratio(at, "excess"),
+                "own step": sig(mine.eta),
+                "there": _ratio(mine, "excess"),
+                "large mini-batch": math.nan if twin is None else _ratio(twin, "excess"),
+                "L-BFGS": sig(full.excess),
+            }
+        )
+    for row in table[table.method.isin([RICHARDSON, NEWTON])].itertuples():
+        found.append(
+            {"": row.method, "rounds": f"{row.n_rounds:,}", "own step": sig(row.eta), "there": _ratio(row, "excess")}
+        )
+    return need_pandas().DataFrame(found).set_index("")
 
 
 def _grid(rows: pandas.DataFrame, column: str, shown: Callable[[float], str]) -> pandas.DataFrame:
@@ -380,7 +435,8 @@ def _against_period(ax: Any, rows: pandas.DataFrame) -> None:
 
 def _period_ticks(ax: Any, rows: pandas.DataFrame) -> None:
     """Ticks at the periods, and beyond them where one-shot averaging stands."""
-    periods = sorted(set(rows[(rows.n_workers > 1) & ~rows.one_shot].period))
+    rows = rows[rows.n_workers > 1]
+    periods = sorted(set(rows[~rows.one_shot].period))
     beyond = [10.0**k for k in range(3, 7) if 4 * periods[-1] < 10**k < rows.period.max()]
     drawing.ticks(ax, "x", [*periods, *beyond], [f"{value:,.0f}" for value in (*periods, *beyond)])
 
@@ -442,4 +498,5 @@ FIGURE = Figure(
     ),
     make=make,
     needs_data=True,
+    beside=True,
 )

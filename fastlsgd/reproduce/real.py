@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,20 +17,28 @@ from .. import baselines, datasets, theory
 from ..datasets.known import SETS
 from ..experiments.lab import Lab, Method
 from ..experiments.metrics import mean_interval
+from ..experiments.tuning import tune
 from ..problem import Problem
 from ..schedules import FixedPeriod, OneShot
 from ..solver import local_sgd
 from ..stepsizes import Constant
 from .figure import Request
+from .limits import least_squares_limit
+
+Sampling = Literal["replacement", "reshuffle"]
+SAMPLINGS: tuple[Sampling, ...] = ("replacement", "reshuffle")
 
 FULL_DATA, QUICK_DATA = "flights13_late", "breast_cancer"
-# A run takes two passes over a large set. On a small one it takes so many gradients that averaging rarely begins
-# to cost something.
-PASSES, LEAST_GRADIENTS = 2, 100_000
+# The further problems of the full set: least squares, and sparse rows that are each read once.
+BESIDE: tuple[tuple[str, Sampling], ...] = (("flights13", "replacement"), ("census_hashed", "reshuffle"))
+# A run takes two passes over a large set, one over a further problem. On a small set it takes so many gradients that
+# averaging rarely begins to cost something.
+PASSES, PASSES_BESIDE, LEAST_GRADIENTS = 2, 1, 100_000
 # Beside many rows a small penalty; few rows with little penalty put the optimum so far that no run gets there.
 L2, L2_FEW_ROWS, MANY_ROWS = 1e-4, 1e-2, 100_000
 # Rows that stand for all in predictions: within 1% of what 50,000 give on flights13_late, in a sixth of the time.
-PREDICTION_ROWS = 10_000
+# With squared loss predictions are cheap, and a few large rows decide the limit: there an Expansion takes its own.
+PREDICTION_ROWS, PREDICTION_ROWS_CSR = 10_000, 5_000
 # Replicates answered at a time: enough to keep threads busy, few enough that progress is seen.
 AT_ONCE = 5
 TUNING_SEEDS, TUNING_OFFSET = 2, 100_000
@@ -38,9 +47,43 @@ TIMED = 3
 Key = tuple[Method, float]  # a method and a multiple of the safe step
 
 
-def default_data(quick: bool) -> str:
-    """Return the data set used if none is named."""
-    return QUICK_DATA if quick else FULL_DATA
+@dataclass(frozen=True)
+class Source:
+    """Which problem: a known data set, how its rows are drawn, and whether it stands beside the first one.
+
+    Attributes
+    ----------
+    data : str
+    sampling : "replacement" or "reshuffle"
+    beside : bool
+        On a coarse grid, with runs of one pass.
+    """
+
+    data: str
+    sampling: Sampling = "replacement"
+    beside: bool = False
+
+    @property
+    def name(self) -> str:
+        """Data set and, unless with replacement, sampling; part of a file's name."""
+        return self.data if self.sampling == "replacement" else f"{self.data}-{self.sampling}"
+
+
+def sources(names: Sequence[str], sampling: str | None, quick: bool) -> list[Source]:
+    """Return the problems asked for; for no names and no sampling those of the full set that are installed.
+
+    Raises
+    ------
+    ValueError
+        No such sampling.
+    """
+    if sampling is not None and sampling not in SAMPLINGS:
+        raise ValueError(f"--sampling must be one of {', '.join(SAMPLINGS)}; got {sampling!r}")
+    drawn: Sampling = "reshuffle" if sampling == "reshuffle" else "replacement"
+    first = [Source(name, drawn) for name in dict.fromkeys(names or [QUICK_DATA if quick else FULL_DATA])]
+    if quick or names or sampling is not None:
+        return first
+    return first + [Source(name, how, beside=True) for name, how in BESIDE if datasets.is_installed(name)]
 
 
 def check(name: str) -> None:
@@ -49,7 +92,7 @@ def check(name: str) -> None:
     Raises
     ------
     ValueError
-        No known set with one number or two classes to predict, and at most 2,000 parameters.
+        No known set with one number or two classes to predict, and fewer than 2,000 columns.
     DatasetNotInstalled
         The message has the command that gets it.
     """
@@ -67,7 +110,7 @@ def _fits(name: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class RealData:
-    """A real problem and how many gradients a run takes on it.
+    """A real problem, how many gradients a run takes on it, and how rows are drawn.
 
     Attributes
     ----------
@@ -76,25 +119,51 @@ class RealData:
         Logistic loss for two classes, squared loss for a number; with intercept.
     n_gradients : int
         Of all workers together.
+    sampling : "replacement" or "reshuffle"
     """
 
     name: str
     problem: Problem
     n_gradients: int
+    sampling: Sampling = "replacement"
 
-    @cached_property
-    def constants(self) -> theory.Constants:
-        """Curvature, noise and statistical floor."""
-        return theory.estimate(self.problem)
+    @property
+    def is_quadratic(self) -> bool:
+        """Whether beyond the stability limit the mean excess grows without bound."""
+        return self.problem.loss.name == "squared"
 
     @cached_property
     def around(self) -> theory.Expansion:
         """What predictions are made of."""
-        return theory.Expansion(self.problem, PREDICTION_ROWS)
+        rows = PREDICTION_ROWS_CSR if self.problem.is_sparse else PREDICTION_ROWS
+        return theory.Expansion(self.problem, None if self.is_quadratic else rows)
 
-    def limit(self, batch_size: int = 1) -> float:
-        """Return the stability limit of a constant step."""
-        return theory.data_stability_limit(self.around, batch_size)
+    @cached_property
+    def floor(self) -> float:
+        """The statistical floor, tr(H^-1 S) / (2 n): what the minimum itself is off, for want of rows."""
+        around = self.around
+        return float((np.diag(around.covariance) / around.eigenvalues).sum()) / (2 * self.problem.n_samples)
+
+    @cached_property
+    def _limits(self) -> dict[tuple[float, ...], float]:
+        return {}
+
+    def limit(self, method: Method) -> float:
+        """Return the stability limit of a constant step, that of the second moment.
+
+        With squared loss the method's own; else that of one worker, or of all together where they average at every
+        step: beyond it iterates stay finite.
+        """
+        if self.is_quadratic:
+            period = math.inf if isinstance(method.schedule, OneShot) else float(period_of(method))
+            setting = (period, method.n_workers, method.batch_size)
+            if setting not in self._limits:
+                self._limits[setting] = least_squares_limit(self.around, *setting)
+            return self._limits[setting]
+        rows = method.rows_a_step
+        if (rows,) not in self._limits:
+            self._limits[rows,] = theory.data_stability_limit(self.around, rows)
+        return self._limits[rows,]
 
     def n_steps(self, n_workers: int) -> int:
         """Return the local steps of each of so many workers."""
@@ -104,22 +173,26 @@ class RealData:
     def title(self) -> str:
         """Name, size, loss and length of the runs, for the head of a picture."""
         problem = self.problem
+        sparse = " (CSR)" if problem.is_sparse else ""
+        passes = f"{self.n_gradients / problem.n_samples:.3g}"
+        drawn = "drawn with replacement" if self.sampling == "replacement" else "reshuffled"
         return (
-            f"{self.name}: {problem.n_samples:,} rows x {problem.n_features} features, {problem.loss.name} loss, "
-            f"l2 {problem.l2:g}; {self.n_gradients:,} gradients a run "
-            f"({self.n_gradients / problem.n_samples:.3g} passes), rows drawn with replacement"
+            f"{self.name}: {problem.n_samples:,} rows x {problem.n_features} features{sparse}, "
+            f"{problem.loss.name} loss, l2 {problem.l2:g}; {self.n_gradients:,} gradients a run "
+            f"({passes} {'pass' if passes == '1' else 'passes'}), rows {drawn}"
         )
 
 
-@lru_cache(maxsize=1)
-def load(name: str) -> RealData:
-    """Load a known set; the last one is kept, as figures follow one another on the same set."""
+# All that one job asks for: each figure goes over all of its problems before the next one does.
+@lru_cache(maxsize=4)
+def load(name: str, sampling: Sampling = "replacement", beside: bool = False) -> RealData:
+    """Load a known set; the last few are kept, as figures follow one another on the same sets."""
     data = datasets.load(name)
     n = len(data.y_train)
     loss = "logistic" if data.task == "binary" else "squared"
     l2 = L2 if n >= MANY_ROWS else L2_FEW_ROWS
     problem = Problem(data.X_train, data.y_train, loss=loss, l2=l2, fit_intercept=True)
-    return RealData(name, problem, max(PASSES * n, LEAST_GRADIENTS))
+    return RealData(name, problem, max((PASSES_BESIDE if beside else PASSES) * n, LEAST_GRADIENTS), sampling)
 
 
 # ---- methods ----
@@ -155,6 +228,14 @@ def rounds_of(method: Method) -> int:
 # ---- runs ----
 
 
+@contextmanager
+def _steps_meant() -> Iterator[None]:
+    """Say nothing of large steps: those up to the limit and beyond are meant to be seen."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
+        yield
+
+
 class Bench:
     """Runs on one real problem for one figure: a Lab around the safe step, with the request's seeds and progress.
 
@@ -162,7 +243,8 @@ class Bench:
     ----------
     data : RealData
     lab : Lab
-        Multiples are of the safe step.
+        Multiples are of the safe step. With squared loss tuning tries none beyond the stability limit: where a few
+        rows are large, two runs look well there and the mean of many is huge.
     safe : float
     """
 
@@ -172,13 +254,20 @@ class Bench:
         self.lab = Lab(
             data.problem,
             Constant(self.safe),
-            sampling="replacement",
+            sampling=data.sampling,
             seed=request.seed,
             n_threads=request.n_threads,
             progress=lambda done, total: request.progress(done, total, label),
+            largest=data.limit if data.is_quadratic else None,
         )
         offset = request.seed + TUNING_OFFSET
         self.tuning_seeds = range(offset, offset + TUNING_SEEDS)
+
+    def own_multiples(self, methods: Sequence[Method]) -> dict[Method, float]:
+        """Return the multiple of the safe step that is best for each method, by seeds that are not reported."""
+        with _steps_meant():
+            ladders = tune(self.lab, methods, self.tuning_seeds)
+        return {method: ladder.multiple(ladder.best) for method, ladder in ladders.items()}
 
     def run(self, keys: Iterable[Key], predicted: Iterable[Key], label: str) -> dict[Key, theory.Prediction | None]:
         """Run methods at multiples of the safe step with all seeds, and return what predictions say of some of them.
@@ -202,8 +291,7 @@ class Bench:
     def _replicate(self, keys: list[Key]) -> None:
         lab, seeds = self.lab, self.request.seeds
         lab.expected = lab.done + len(lab.runs_left((*key, seed) for seed in seeds for key in keys))
-        with warnings.catch_warnings():  # steps up to the limit and beyond are meant to be seen
-            warnings.filterwarnings("ignore", "step size .* is beyond", RuntimeWarning)
+        with _steps_meant():
             for i in range(0, len(seeds), AT_ONCE):
                 lab.answer((*key, seed) for seed in seeds[i : i + AT_ONCE] for key in keys)
 
@@ -211,9 +299,9 @@ class Bench:
         try:
             return theory.predict(
                 self.data.around, method.schedule, Constant(multiple * self.safe), method.n_workers, method.n_steps,
-                batch_size=method.batch_size,
+                batch_size=method.batch_size, sampling=self.data.sampling,
             )  # fmt: skip
-        except ValueError:  # beyond the stability limit
+        except ValueError:  # beyond the stability limit, or reshuffled shards that differ too much
             return None
 
     def excesses(self, method: Method, multiple: float) -> list[float]:
@@ -250,7 +338,7 @@ class Bench:
             "excess_low": low,
             "excess_high": high,
             **dict(zip(("predicted", "predicted_low", "predicted_high"), expected, strict=True)),
-            "floor": self.data.constants.floor,
+            "floor": self.data.floor,
         }
 
     def ns_per_gradient(self, methods: Sequence[Method], label: str) -> list[float]:

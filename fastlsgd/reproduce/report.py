@@ -33,7 +33,7 @@ def table(outcomes: Sequence[Outcome]) -> Any:
     for outcome in outcomes:
         figure = outcome.figure
         grid.add_row(
-            f"({figure.key}) {figure.name}",
+            f"({figure.key}) {figure.name}" + (f"\n{outcome.about}" if outcome.about else ""),
             rich.text.Text(figure.claim),
             rich.text.Text(outcome.made.words[0]),
             f"{outcome.seconds:.1f}",
@@ -47,7 +47,7 @@ def details(outcome: Outcome) -> list[Any]:
     import rich.table
 
     figure, made = outcome.figure, outcome.made
-    out: list[Any] = [f"({figure.key}) {figure.title}", *(f"  - {words}" for words in made.words)]
+    out: list[Any] = [f"({figure.key}) {outcome.title}", *(f"  - {words}" for words in made.words)]
     for title, frame in made.grids.items():
         grid = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         head, *rows = _cells(frame)
@@ -79,11 +79,11 @@ def page(outcomes: Sequence[Outcome], request: Request) -> str:
     for outcome in outcomes:
         figure, (csv, parquet, png) = outcome.figure, (path.name for path in outcome.files)
         lines += [
-            f"## ({figure.key}) {figure.title}",
+            f"## ({figure.key}) {outcome.title}",
             "",
             f"Claim: {figure.claim}",
             "",
-            f"![{figure.title}]({png})",
+            f"![{outcome.title}]({png})",
             "",
         ]
         lines += [f"- {sentence}" for sentence in outcome.made.words]

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WORKERS = 8
-# Steps are the safe one times powers of two: from a quarter of it (a batch b: sqrt(b) times that) to the first beyond
-# the method's stability limit, that of a second moment: with logistic loss runs stay finite beyond it.
-LOWEST = 0.25
+# Steps are the safe one times powers of two: from a quarter of it, or from a hundredth of one worker's stability
+# limit if that is more (a batch b: sqrt(b) times that), to the first beyond the method's own limit, that of a second
+# moment: with logistic loss runs stay finite beyond it.
+LOWEST, LOWEST_OF_LIMIT = 0.25, 0.01
 # A step serves if the excess is at most so many times the best that any method reaches at any step.
 SERVES = 2.0
 
@@ -48,7 +49,7 @@ def methods(data: RealData) -> dict[str, Method]:
 
 def make(request: Request) -> Made:
     """Run every method over its steps: some 4,000 runs of two passes; five seconds on two cores if quick."""
-    data = load(request.data)
+    data = load(request.data, request.sampling, request.beside)
     with one_blas_thread(data.problem.n_params):
         table = measure(data, request)
     return Made(table, lambda figure: draw(figure, table, data.title), words(table), size_in=(10.6, 6.0))
@@ -58,8 +59,9 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     """Return one row a method and step."""
     bench = Bench(data, request, "f: runs")
     named = methods(data)
-    limits = {name: data.limit(method.rows_a_step) for name, method in named.items()}
-    runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name])]
+    limits = {name: data.limit(method) for name, method in named.items()}
+    lowest = max(LOWEST, LOWEST_OF_LIMIT * limits[ONE_SHOT] / bench.safe)
+    runs = [(name, x) for name in named for x in _multiples(bench.safe, limits[name], named[name], lowest)]
     keys = [(named[name], x) for name, x in runs]
     expected = bench.run(keys, keys, "f: predictions")
     rows = []
@@ -71,8 +73,8 @@ def measure(data: RealData, request: Request) -> pandas.DataFrame:
     return need_pandas().DataFrame(rows)
 
 
-def _multiples(safe: float, limit: float, method: Method) -> Iterator[float]:
-    exponent = round(math.log2(LOWEST * math.sqrt(method.batch_size)))
+def _multiples(safe: float, limit: float, method: Method, lowest: float) -> Iterator[float]:
+    exponent = math.ceil(math.log2(lowest * math.sqrt(method.batch_size)))
     while True:
         yield 2.0**exponent
         if 2.0**exponent * safe > limit:
@@ -85,6 +87,8 @@ def _multiples(safe: float, limit: float, method: Method) -> Iterator[float]:
 
 def words(table: pandas.DataFrame) -> list[str]:
     """Return what the table supports, in sentences with its figures."""
+    # Beyond the limit the mean excess of least squares grows without bound, however well a hundred runs look.
+    table = table[(table.loss != "squared") | (table.eta <= table.limit)]
     by_method = {str(name): rows.sort_values("eta") for name, rows in table.groupby("method", sort=False)}
     best, floor = float(table.excess.min()), float(table.floor.iloc[0])
     serving = {name: span(rows, SERVES * best) for name, rows in by_method.items()}
@@ -170,7 +174,8 @@ def _at_one_step(by_method: dict[str, pandas.DataFrame]) -> str:
             for other, theirs in by_method.items()
             if other != MINI_BATCH and (theirs.batch_size == 1).all() and (theirs.eta == eta).any()
         ]
-        parts.append(f"at the best step of {name} ({sig(eta)}) {', '.join(others)}")
+        shown = ", ".join(others) or "none of the others is stable"
+        parts.append(f"at the best step of {name} ({sig(eta)}) {shown}")
     return f"Excess over that of mini-batch averaging at the same step: {'; '.join(parts)}."
 
 
@@ -207,23 +212,29 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame, title: str) 
     drawing.frame(ax, "", "step size", "excess objective of w_bar")
     finite = table.excess[np.isfinite(table.excess)]
     floor, low = float(table.floor.iloc[0]), float(finite.min())
-    ax.set_ylim(min(low, max(floor, low / 3)) / 1.5, min(float(finite.max()) * 1.5, 300 * low))
+    within = table[np.isfinite(table.excess) & (table.eta <= table.limit)]
+    worst = float(within.groupby("method").excess.min().max())
+    top = min(float(finite.max()) * 1.5, max(300 * low, 5 * worst))
+    ax.set_ylim(min(low, max(floor, low / 10)) / 1.5, top)
     drawing.floor_band(ax, floor)
     drawing.decades(ax, "y")
     look = looks(list(dict.fromkeys(table.method)))
     entries = []
-    for name, rows in table.groupby("method", sort=False):
+    # Methods that coincide stay visible: each one's marks are smaller than those below.
+    sizes = np.linspace(6.0, 3.5, table.method.nunique())
+    for size, (name, rows) in zip(sizes, table.groupby("method", sort=False), strict=True):
         style = look[name]
         color, face = style.color, style.color if style.filled else "white"
         rows = rows.sort_values("eta")
-        known = rows[rows.eta <= rows.limit]
+        known, shown = rows[rows.eta <= rows.limit], rows[rows.excess <= top]
         drawing.line(ax, known.eta, known.predicted, color, style.line)
         drawing.points(
-            ax, rows.eta, rows.excess, rows.excess_low, rows.excess_high, color, style.marker, markerfacecolor=face
-        )
+            ax, shown.eta, shown.excess, shown.excess_low, shown.excess_high, color, style.marker,
+            markerfacecolor=face, markersize=size,
+        )  # fmt: skip
         words_ = name.replace("mini-batch, rounds of period 256", "mini-batch, as many rounds as period 256")
-        shown = {"color": color, "linestyle": style.line, "marker": style.marker, "markerfacecolor": face}
-        entries.append((words_, shown | {"markersize": 4, "linewidth": 1.1}))
+        entry = {"color": color, "linestyle": style.line, "marker": style.marker, "markerfacecolor": face}
+        entries.append((words_, entry | {"markersize": size, "linewidth": 1.1}))
     ax.set_xlim(table.eta.min() / 1.3, table.eta.max() * 1.3)
     drawing.decades(ax, "x")
     marks = {"safe step": float(table.safe_step.iloc[0])}
