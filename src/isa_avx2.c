@@ -29,6 +29,7 @@ static const int32_t fl_mask_avx2[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0
 #define FL_MAX_FLOAT(a, b) _mm256_max_ps((__m256)(a), (__m256)(b))
 #define FL_SQRT_FLOAT(v) _mm256_sqrt_ps((__m256)(v))
 #define FL_SQRT_DOUBLE(v) _mm256_sqrt_pd((__m256d)(v))
+#define FL_ANY(v) (!_mm256_testz_si256((__m256i)(v), (__m256i)(v)))
 #define FL_ISA avx2
 #define FL_ISA_NAME "avx2"
 #define FL_VBYTES 32

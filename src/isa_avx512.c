@@ -37,6 +37,7 @@ extern const fl_isa fl_isa_avx2;
 #define FL_MAX_FLOAT(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
 #define FL_SQRT_FLOAT(v) _mm512_sqrt_ps((__m512)(v))
 #define FL_SQRT_DOUBLE(v) _mm512_sqrt_pd((__m512d)(v))
+#define FL_ANY(v) (_mm512_test_epi64_mask((__m512i)(v), (__m512i)(v)) != 0)
 #define FL_ISA avx512
 #define FL_ISA_NAME "avx512"
 #define FL_VBYTES 64

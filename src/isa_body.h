@@ -8,6 +8,7 @@
  *   FL_WIDEN_FLOAT (p), if the set has one: 4 floats as 4 doubles
  *   FL_MIN_FLOAT / FL_MAX_FLOAT (a, b), if the set has them: of lanes that hold a NaN, b's
  *   FL_MULTIPLY_LOW (a, b), FL_SQRT_FLOAT (v), FL_SQRT_DOUBLE (v), if the set has them
+ *   FL_ANY (v), if the set has one: whether any bit of a vector of FL_VBYTES is set
  *   FL_NARROW (from, to)   16 doubles, four vectors of four, as floats in vectors of FL_VBYTES
  */
 #include <string.h>
@@ -36,6 +37,20 @@ static inline __attribute__((always_inline)) FLN(four_doubles) FLN(widened)(cons
     return (FLN(four_doubles))FL_WIDEN_FLOAT(four);
 #else
     return __builtin_convertvector(*(const FLN(four_floats) *)four, FLN(four_doubles));
+#endif
+}
+
+static inline __attribute__((always_inline)) int FLN(any_bit)(FLN(bytes) v)
+{
+#if defined(FL_ANY)
+    return FL_ANY(v);
+#else
+    uint64_t words[FL_VBYTES / 8], any = 0;
+    memcpy(words, &v, sizeof words);
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < FL_VBYTES / 8; i++)
+        any |= words[i];
+    return any != 0;
 #endif
 }
 
