@@ -1,5 +1,5 @@
-/* The compiled floors for x86-64 processors with AVX-512 (F, DQ, VL, BW; isa.c also asks
- * for VBMI2, and says why). Strict
+/* The compiled floors for x86-64 processors with AVX-512 (F, DQ, VL, BW, and BMI2; isa.c also
+ * asks for VBMI2, and says why). Strict
  * arithmetic, as everywhere: the bits are those of the baseline. */
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -9,10 +9,10 @@
 extern const fl_isa fl_isa_avx2;
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,bmi2"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,bmi2,prefer-vector-width=512")
 #endif
 
 #define FL_MASKED_LOAD_FLOAT(p, m) ((V)_mm512_maskz_loadu_ps((__mmask16)((1u << (m)) - 1u), (p)))
