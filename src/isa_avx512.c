@@ -1,5 +1,5 @@
-/* The compiled floors for x86-64 processors with AVX-512 (F, DQ, VL, BW; isa.c also asks
- * for VBMI2, and says why). Strict
+/* The compiled floors for x86-64 processors with AVX-512 (F, DQ, VL, BW, and BMI2; isa.c also
+ * asks for VBMI2, and says why). Strict
  * arithmetic, as everywhere: the bits are those of the baseline. */
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -9,10 +9,10 @@
 extern const fl_isa fl_isa_avx2;
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,bmi2"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,bmi2,prefer-vector-width=512")
 #endif
 
 #define FL_MASKED_LOAD_FLOAT(p, m) ((V)_mm512_maskz_loadu_ps((__mmask16)((1u << (m)) - 1u), (p)))
@@ -37,6 +37,7 @@ extern const fl_isa fl_isa_avx2;
 #define FL_MAX_FLOAT(a, b) _mm512_max_ps((__m512)(a), (__m512)(b))
 #define FL_SQRT_FLOAT(v) _mm512_sqrt_ps((__m512)(v))
 #define FL_SQRT_DOUBLE(v) _mm512_sqrt_pd((__m512d)(v))
+#define FL_ANY(v) (_mm512_test_epi64_mask((__m512i)(v), (__m512i)(v)) != 0)
 #define FL_ISA avx512
 #define FL_ISA_NAME "avx512"
 #define FL_VBYTES 64

@@ -8,6 +8,7 @@
  *   FL_WIDEN_FLOAT (p), if the set has one: FL_WIDE floats as doubles
  *   FL_MIN_FLOAT / FL_MAX_FLOAT (a, b), if the set has them: of lanes that hold a NaN, b's
  *   FL_MULTIPLY_LOW (a, b), FL_SQRT_FLOAT (v), FL_SQRT_DOUBLE (v), if the set has them
+ *   FL_ANY (v), if the set has one: whether any bit of a vector of FL_VBYTES is set
  *   FL_NARROW (from, to)   16 doubles, in vectors of FL_WIDE, as floats in vectors of FL_VBYTES
  */
 #include <string.h>
@@ -41,6 +42,20 @@ static inline __attribute__((always_inline)) FLN(wide) FLN(widen)(const float *p
     return (FLN(wide))FL_WIDEN_FLOAT(p);
 #else
     return __builtin_convertvector(*(const FLN(narrow) *)p, FLN(wide));
+#endif
+}
+
+static inline __attribute__((always_inline)) int FLN(any_bit)(FLN(bytes) v)
+{
+#if defined(FL_ANY)
+    return FL_ANY(v);
+#else
+    uint64_t words[FL_VBYTES / 8], any = 0;
+    memcpy(words, &v, sizeof words);
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < FL_VBYTES / 8; i++)
+        any |= words[i];
+    return any != 0;
 #endif
 }
 

@@ -35,11 +35,16 @@ static __attribute__((noinline)) int64_t FN(not_finite)(const T *W, int64_t ld)
 /* The mean of 16 features, from W on, goes to every worker; what rounding took
  * from it is owed, gain times. Where all workers agree nothing changes: three thirds
  * of a number need not be that number, and features that nobody changed are not even
- * looked at. Returns the first worker with an entry that is not finite, or -1. */
-static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const fl_averaging *averaging, T *W,
+ * looked at. Returns the first worker with an entry that is not finite, or -1.
+ *
+ * halves says that floats are averaged with weights of 2^-m that add up to one. Then floats weighted
+ * last have the sum of floats weighted first, P times a float over P is that float, so that nothing is owed
+ * where all agree, and a mean is finite if and only if its sum is. P is a constant where it can be. */
+static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const fl_averaging *averaging,
+                                                                         const int64_t P, const int halves, T *W,
                                                                          double *owed)
 {
-    const int64_t P = averaging->n_workers, ld = averaging->ld;
+    const int64_t ld = averaging->ld;
     const double gain = averaging->gain, sum_of_weights = averaging->sum_of_weights;
     DOUBLES sum[ND], first[ND];
     D_BITS differ[ND];
@@ -48,7 +53,9 @@ static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const f
 #pragma GCC unroll 8
     for (int e = 0; e < ND; e++) {
         first[e] = WIDEN(W + e * D_LANES);
-        sum[e] = averaging->weights[0] * first[e];
+        sum[e] = first[e];
+        if (!halves)
+            sum[e] *= averaging->weights[0];
         differ[e] = (D_BITS){0};
     }
 #pragma GCC unroll 8
@@ -60,28 +67,45 @@ static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const f
 #pragma GCC unroll 8
         for (int e = 0; e < ND; e++) {
             const DOUBLES its = WIDEN(row + e * D_LANES);
-            sum[e] += weight * its;
-            differ[e] |= (D_BITS)(its != first[e]);
+            if (halves) {
+                sum[e] += its;
+            } else {
+                sum[e] += weight * its;
+                differ[e] |= (D_BITS)(its != first[e]);
+            }
         }
 #pragma GCC unroll 8
         for (int v = 0; v < NV; v++)
             changes[v] |= (LANE_BITS)(((const V *)row)[v] != ((const V *)W)[v]);
     }
-    DOUBLES rest = {0};
+    if (halves)
 #pragma GCC unroll 8
-    for (int e = 0; e < ND; e++)
-        rest += sum[e] * 0.0;
-    double zero = 0.0;
-#pragma GCC unroll 8
-    for (int e = 0; e < D_LANES; e++)
-        zero += rest[e];
-    if (zero != 0.0)
-        return FN(not_finite)(W, ld);
+        for (int e = 0; e < ND; e++)
+            sum[e] *= averaging->weights[0];
 #if FL_IS_FLOAT
     FL_NARROW(sum, (FLN(bytes) *)mean);
 #else
     memcpy(mean, sum, sizeof mean);
 #endif
+    if (halves) {
+        LANE_BITS rest = {0};
+#pragma GCC unroll 8
+        for (int v = 0; v < NV; v++)
+            rest |= (LANE_BITS)(mean[v] - mean[v]);
+        if (FLN(any_bit)((FLN(bytes))rest))
+            return FN(not_finite)(W, ld);
+    } else {
+        DOUBLES rest = {0};
+        double zero = 0.0;
+#pragma GCC unroll 8
+        for (int e = 0; e < ND; e++)
+            rest += sum[e] * 0.0;
+#pragma GCC unroll 8
+        for (int e = 0; e < D_LANES; e++)
+            zero += rest[e];
+        if (zero != 0.0)
+            return FN(not_finite)(W, ld);
+    }
 #pragma GCC unroll 8
     for (int v = 0; v < NV; v++)
         mean[v] = (V)(((LANE_BITS)mean[v] & changes[v]) | ((LANE_BITS)((const V *)W)[v] & ~changes[v]));
@@ -92,11 +116,22 @@ static inline __attribute__((always_inline)) int64_t FN(average_sixteen)(const f
     if (gain != 0.0)
 #pragma GCC unroll 8
         for (int e = 0; e < ND; e++) {
-            const DOUBLES lost = sum[e] - sum_of_weights * WIDEN((const T *)mean + e * D_LANES);
-            DOUBLES *its = (DOUBLES *)(owed + e * D_LANES);
-            *its += gain * (DOUBLES)((D_BITS)lost & differ[e]);
+            const DOUBLES its = WIDEN((const T *)mean + e * D_LANES);
+            DOUBLES lost = sum[e] - its;
+            if (!halves)
+                lost = (DOUBLES)((D_BITS)(sum[e] - sum_of_weights * its) & differ[e]);
+            *(DOUBLES *)(owed + e * D_LANES) += gain * lost;
         }
     return -1;
+}
+
+static inline __attribute__((always_inline)) int64_t FN(average_sixteen_of)(const fl_averaging *averaging, int halves,
+                                                                            T *W, double *owed)
+{
+    const int64_t P = averaging->n_workers;
+    if (halves)
+        return P == 2 ? FN(average_sixteen)(averaging, 2, 1, W, owed) : FN(average_sixteen)(averaging, P, 1, W, owed);
+    return FN(average_sixteen)(averaging, P, 0, W, owed);
 }
 
 /* The same for one feature: cheaper where few of 16 have changed. */
@@ -149,8 +184,19 @@ static int64_t FN(take_bits)(const fl_averaging *averaging, int64_t block, uint1
     return n_up + averaging->n_workers * n_down;
 }
 
+/* Whether all weights are 1/P and P is a power of two, and small enough for a float times P to be a double. */
+static int FN(in_halves)(const fl_averaging *averaging)
+{
+    const int64_t P = averaging->n_workers;
+    int alike = FL_IS_FLOAT && (P & (P - 1)) == 0 && P <= 1 << 20;
+    for (int64_t k = 0; k < P && alike; k++)
+        alike = averaging->weights[k] * (double)P == 1.0;
+    return alike;
+}
+
 static int64_t FN(average_changed)(const fl_averaging *averaging, int64_t first, int64_t last, int64_t *n_floats)
 {
+    const int halves = FN(in_halves)(averaging);
     const int64_t intercept = averaging->intercept;
     int64_t bad = -1;
     for (int64_t block = first; block < last; block += BLOCK) {
@@ -169,7 +215,7 @@ static int64_t FN(average_changed)(const fl_averaging *averaging, int64_t first,
             const int64_t j = block + 16 * word;
             int64_t found = -1;
             if (averaging->everything || __builtin_popcount(any[word]) > FEW)
-                found = FN(average_sixteen)(averaging, (T *)averaging->W + j, averaging->owed + j);
+                found = FN(average_sixteen_of)(averaging, halves, (T *)averaging->W + j, averaging->owed + j);
             else
                 for (unsigned bits = any[word]; bits; bits &= bits - 1) {
                     const int64_t its = FN(average_one)(averaging, j + __builtin_ctz(bits));

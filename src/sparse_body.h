@@ -38,6 +38,16 @@ static inline __attribute__((always_inline)) FNI(entries) FNI(entries_of)(const 
 typedef U FNI(columns) __attribute__((vector_size(SPARSE_LANES * sizeof(I)), aligned(sizeof(I)), may_alias));
 typedef T FNI(lanes) __attribute__((vector_size(SPARSE_LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
 
+static inline __attribute__((always_inline)) int FNI(any)(FNI(columns) lanes)
+{
+    uint64_t words[sizeof lanes / 8], any = 0;
+    memcpy(words, &lanes, sizeof lanes);
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < sizeof lanes / 8; i++)
+        any |= words[i];
+    return any != 0;
+}
+
 /* Copies n columns; returns whether all that stand there now are below d. */
 static inline __attribute__((always_inline)) int FNI(copy_columns)(const I *at, int64_t n, U d, U *to)
 {
@@ -60,18 +70,13 @@ static inline __attribute__((always_inline)) int FNI(copy_columns)(const I *at, 
         if (i + SPARSE_LANES >= n)
             break;
     }
-    uint64_t words[sizeof beyond / 8], any = 0;
-    memcpy(words, &beyond, sizeof beyond);
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < sizeof beyond / 8; i++)
-        any |= words[i];
-    return !any;
+    return !FNI(any)(beyond);
 }
 
-/* <x, v>; columns is left with those of the last SPARSE_COPIED entries or fewer. *broken is set at
- * a column beyond d, or where the row has no range. */
+/* <x, v>; columns is left with those of the last SPARSE_COPIED entries or fewer, and kept, unless it is NULL,
+ * with v there, whole lanes. *broken is set at a column beyond d, or where the row has no range. */
 static inline __attribute__((always_inline)) T FNI(sparse_dot)(FNI(entries) row, const T *v, U d, U *columns,
-                                                               int *broken)
+                                                               T *kept, int *broken)
 {
     FNI(lanes) sum = {0};
     T lanes[SPARSE_LANES];
@@ -86,8 +91,10 @@ static inline __attribute__((always_inline)) T FNI(sparse_dot)(FNI(entries) row,
         }
         for (i = 0; i + SPARSE_LANES <= some; i += SPARSE_LANES) {
             const U *at = columns + i;
-            sum += *(const FNI(lanes) *)(x + i) * (FNI(lanes)){v[at[0]], v[at[1]], v[at[2]], v[at[3]],
-                                                              v[at[4]], v[at[5]], v[at[6]], v[at[7]]};
+            const FNI(lanes) its = {v[at[0]], v[at[1]], v[at[2]], v[at[3]], v[at[4]], v[at[5]], v[at[6]], v[at[7]]};
+            if (kept)
+                *(FNI(lanes) *)(kept + i) = its;
+            sum += *(const FNI(lanes) *)(x + i) * its;
         }
         if (n <= SPARSE_COPIED)
             break;
@@ -108,6 +115,17 @@ static inline __attribute__((always_inline)) T FNI(sparse_dot)(FNI(entries) row,
     return lanes[0];
 }
 
+/* v[j] becomes new; u[j] takes mass times what v has lost; and the column's bit. */
+static inline __attribute__((always_inline)) void FNI(put)(U j, T new, double lost, T *v, double *u,
+                                                           uint32_t *changed, int averages, int marks)
+{
+    v[j] = new;
+    if (averages)
+        u[j] += lost;
+    if (marks)
+        changed[j >> 5] |= (uint32_t)1 << (j & 31);
+}
+
 /* v -= c x, u += mass times what v lost, and the bits of the columns. In the order of
  * the entries: a column may be stored twice. columns holds those of the whole row if it is `at_hand`. */
 static inline __attribute__((always_inline)) void FNI(sparse_update)(FNI(entries) row, T *v, double *u,
@@ -123,15 +141,54 @@ static inline __attribute__((always_inline)) void FNI(sparse_update)(FNI(entries
             return;
         }
         for (int64_t i = 0; i < some; i++) {
-            const U j = columns[i];
-            const T old = v[j];
-            const T new = old - c * x[i];
-            v[j] = new;
-            if (averages)
-                u[j] += mass * ((double)old - (double)new);
-            if (marks)
-                changed[j >> 5] |= (uint32_t)1 << (j & 31);
+            const T old = v[columns[i]], new = old - c * x[i];
+            FNI(put)(columns[i], new, mass * ((double)old - (double)new), v, u, changed, averages, marks);
         }
+    }
+}
+
+/* Whether each column is beyond the one before, so that none is there twice. */
+static inline __attribute__((always_inline)) int FNI(ascend)(const U *columns, int64_t n)
+{
+    FNI(columns) back = {0};
+    int down = 0;
+    int64_t i = 0;
+    for (; i + SPARSE_LANES < n; i += SPARSE_LANES)
+        back |= (FNI(columns))(*(const FNI(columns) *)(columns + i) >= *(const FNI(columns) *)(columns + i + 1));
+    for (; i + 1 < n; i++)
+        down |= columns[i] >= columns[i + 1];
+    return !down && !FNI(any)(back);
+}
+
+typedef T FNI(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+
+static inline __attribute__((always_inline)) FLN(four_doubles) FNI(wide)(FNI(four) its)
+{
+#if FL_IS_FLOAT
+    return FLN(widened)((const float *)&its);
+#else
+    return its;
+#endif
+}
+
+/* The same of a row at hand whose columns ascend and whose v are kept: all that entries do not share is
+ * made four at a time (13 instructions an entry instead of 21; one thread, one-shot: 7% of a step). */
+static inline __attribute__((always_inline)) void FNI(update_of_kept)(FNI(entries) row, T *v, double *u,
+                                                                      uint32_t *changed, T c, double mass,
+                                                                      int averages, int marks, const U *columns,
+                                                                      const T *kept)
+{
+    const int64_t whole = row.n / SPARSE_LANES * SPARSE_LANES;
+    for (int64_t i = 0; i < whole; i += 4) {
+        const FNI(four) old = *(const FNI(four) *)(kept + i), new = old - c * *(const FNI(four) *)(row.x + i);
+        const FLN(four_doubles) lost = mass * (FNI(wide)(old) - FNI(wide)(new));
+#pragma GCC unroll 4
+        for (int e = 0; e < 4; e++)
+            FNI(put)(columns[i + e], new[e], lost[e], v, u, changed, averages, marks);
+    }
+    for (int64_t i = whole; i < row.n; i++) {
+        const T old = v[columns[i]], new = old - c * row.x[i];
+        FNI(put)(columns[i], new, mass * ((double)old - (double)new), v, u, changed, averages, marks);
     }
 }
 
@@ -155,10 +212,11 @@ static void FNI(fold)(T *v, double *u, int64_t d, double fold, double mass)
     }
 }
 
-/* Row r of those at hand: its entries, and its slope at v. The rows to come are fetched. */
+/* Row r of those at hand: its entries, and its slope at v, which is kept unless kept is NULL. The rows to come
+ * are fetched. */
 static inline __attribute__((always_inline)) T FNI(slope_at_hand)(
     const fl_shards *shards, int loss, const uint32_t *ahead, int64_t r, int64_t known, T scale, T shift, const T *v,
-    U *columns, FNI(entries) *its, int *broken)
+    U *columns, T *kept, FNI(entries) *its, int *broken)
 {
     const T *y = shards->y, *s = shards->s;
     const int64_t row = ahead[r];
@@ -167,28 +225,30 @@ static inline __attribute__((always_inline)) T FNI(slope_at_hand)(
     if (r + SPARSE_AHEAD < known)
         FNI(prefetch_entries)(shards, ahead[r + SPARSE_AHEAD]);
     *its = FNI(entries_of)(shards, row);
-    const T z = scale * FNI(sparse_dot)(*its, v, (U)shards->n_features, columns, broken) + shift;
+    const T z = scale * FNI(sparse_dot)(*its, v, (U)shards->n_features, columns, kept, broken) + shift;
     return FN(dloss)(loss, z, y[row], s ? s[row] : (T)1);
 }
 
-/* Steps of one row each: its columns are copied once, its slope stays in a register. */
+/* Steps of one row each: its columns are copied once, its v is read once where no column is there twice, its slope
+ * stays in a register. */
 static inline __attribute__((always_inline)) int FNI(steps_of_a_row)(
     const fl_shards *shards, const fl_step *step, int64_t k, int64_t t0, int64_t n, const fl_scale *scales, T *v,
     double *u, uint32_t *changed, int averages, int marks)
 {
     U columns[SPARSE_COPIED];
+    T kept[SPARSE_COPIED];
     const int64_t d = shards->n_features;
     const int intercept = shards->intercept, loss = step->loss;
     for (int64_t done = 0; done < n;) {
-        int64_t at_hand, known;
-        const uint32_t *ahead = fl_rows_ahead(shards, k, t0 + done, &at_hand, &known);
-        const int64_t some = at_hand < n - done ? at_hand : n - done;
+        int64_t usable, known;
+        const uint32_t *ahead = fl_rows_ahead(shards, k, t0 + done, &usable, &known);
+        const int64_t some = usable < n - done ? usable : n - done;
         for (int64_t r = 0; r < some; r++) {
             const fl_scale *at = scales + done + r;
             FNI(entries) its;
             int broken = 0;
             const T slope = FNI(slope_at_hand)(shards, loss, ahead, r, known, (T)at->before, intercept ? v[d] : (T)0,
-                                               v, columns, &its, &broken);
+                                               v, columns, kept, &its, &broken);
             double mass = at->mass;
             if (at->fold != 1.0) {
                 FNI(fold)(v, u, d, at->fold, mass);
@@ -196,8 +256,12 @@ static inline __attribute__((always_inline)) int FNI(steps_of_a_row)(
             }
             if (broken)
                 return 1;
-            FNI(sparse_update)(its, v, u, changed, (U)d, (T)at->each * slope, mass, averages, marks, columns,
-                               its.n <= SPARSE_COPIED, &broken);
+            const T c = (T)at->each * slope;
+            const int at_hand = its.n <= SPARSE_COPIED;
+            if (at_hand && at->fold == 1.0 && FNI(ascend)(columns, its.n))
+                FNI(update_of_kept)(its, v, u, changed, c, mass, averages, marks, columns, kept);
+            else
+                FNI(sparse_update)(its, v, u, changed, (U)d, c, mass, averages, marks, columns, at_hand, &broken);
             if (intercept) {
                 v[d] -= (T)at->plain * slope;
                 u[d] += at->weight * (double)v[d];
@@ -232,7 +296,7 @@ static inline __attribute__((always_inline)) int FNI(steps_of_a_batch)(
             for (int64_t r = 0; r < some; r++) {
                 FNI(entries) its;
                 slopes[done + r] = FNI(slope_at_hand)(shards, step->loss, ahead, r, known, scale, shift, v, columns,
-                                                      &its, &broken);
+                                                      NULL, &its, &broken);
                 rows[done + r] = ahead[r];
             }
             done += some;

@@ -119,6 +119,60 @@ def test_rows_of_any_length_are_the_exact_twin_bit_for_bit(dtype, index, batch_s
     assert result.trace.n_sparse_floats.tolist() == [twin.n_sparse_floats]
 
 
+# Rows in order are updated four entries at a time, from what their margins have read; not where a step folds.
+@pytest.mark.parametrize("isa", _kernels.isas())
+@pytest.mark.parametrize("l2", [0.01, 19.0])
+@pytest.mark.parametrize("n_workers", [2, 3])
+@pytest.mark.parametrize(("dtype", "index"), list(itertools.product(DTYPES, INDICES)))
+def test_rows_in_order_are_the_exact_twin_bit_for_bit(dtype, index, n_workers, l2, isa):
+    rng = np.random.default_rng(4)
+    lengths = [0, 1, 3, 4, 7, 8, 9, 12, 15, 16, 17, 72, 73, 511, 512, 513]
+    columns = [np.sort(rng.choice(600, n, replace=False)) for n in lengths]
+    columns += [np.array([5, 9, 9, 30, 41, 77, 80, 91, 95]), np.array([1, 2, 3, 4, 6, 8, 9, 11, 11])]  # once, almost
+    lengths = [len(its) for its in columns]
+    rows = [(its, rng.standard_normal(len(its)).astype(dtype) / 4) for its in columns]
+    parts = (np.concatenate([values for _, values in rows]), np.concatenate(columns).astype(index))
+    X = sparse.csr_array((*parts, np.concatenate([[0], np.cumsum(lengths)]).astype(index)), shape=(len(rows), 600))
+    y = np.where(rng.standard_normal(len(rows)) > 0, 1, -1).astype(dtype)
+    n_steps = 18
+    twin = exact.SparseTwin(rows, 600, y, loss="logistic", l2=l2, n_workers=n_workers)
+    twin.run(etas(n_steps), periods(n_steps))
+    problem = fl.Problem(X, y, loss="logistic", l2=l2)
+    used = _kernels.isa()
+    _kernels.use_isa(isa)
+    try:
+        result = solve(problem, n_workers=n_workers, n_steps=n_steps, record=[n_steps])
+    finally:
+        _kernels.use_isa(used)
+    assert (twin.n_folds > 0) == (l2 == 19.0)
+    assert bits(result.state.W) == bits(twin.W)
+    assert bits(result.w_bar) == bits(twin.w_bar)
+    assert result.trace.n_sparse_floats.tolist() == [twin.n_sparse_floats]
+
+
+@pytest.mark.parametrize("isa", _kernels.isas())
+@pytest.mark.parametrize("weights", [None, [0.25, 0.75]], ids=["halves", "others"])
+def test_zeros_of_either_sign_and_overflow_are_averaged_alike(weights, isa):
+    """Where workers agree the first one's value stays, be it -0; a mean of the largest numbers is finite."""
+    X = sparse.csr_array((np.ones(8, np.float32), np.full(8, 30), np.arange(9)), shape=(8, 40))
+    problem = fl.Problem(X, np.ones(8, np.float32), loss="logistic")
+    used = _kernels.isa()
+    _kernels.use_isa(isa)
+    try:
+        run = fl.Run(problem, n_workers=2, n_steps=1, weights=weights, step_size=fl.Constant(0.1), record=0)
+        W = run.W
+        largest = np.finfo(np.float32).max
+        W[:, :6] = [[-0.0, 0.0, -0.0, largest, largest, 1e-45], [0.0, -0.0, -0.0, largest, -largest, 0.0]]
+        before = W.copy()
+        run.advance()
+        w = np.full(2, 0.5) if weights is None else np.asarray(weights)
+        mean = (w[0] * before[0].astype(np.float64) + w[1] * before[1].astype(np.float64)).astype(np.float32)
+        expected = np.where(before[0] == before[1], before[0], mean)
+        assert bits(run.W[:, :30]) == bits(np.stack([expected, expected])[:, :30])
+    finally:
+        _kernels.use_isa(used)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("l2", "c"), [(0.0, 0.05), (0.3, 0.5), (20.0, 0.05), (20.0, 0.1), (1.0, 1.0), (50.0, 0.03)])
 def test_large_steps_fold_the_scale_and_stay_exact(l2, c, dtype):
