@@ -99,6 +99,7 @@ static inline __attribute__((always_inline)) void FN(directions)(U radii, U angl
     q = -0x1.6a09e667f3b6dp-2 + z * q;
     const V cosine = 0x1.6a09e667f3bccp-1 + z * q;
     const U sign = ((uint64_t)1 << 63) - (U){0}, other = angles << 1;
+    (void)radii;
 #endif
     *first = (V)((U)(cosine - sine) ^ (other & sign));
     *second = (V)((U)(cosine + sine) ^ (angles & sign));

@@ -162,12 +162,13 @@ static inline __attribute__((always_inline)) int FNI(ascend)(const U *columns, i
 
 typedef T FNI(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
 
-static inline __attribute__((always_inline)) FLN(four_doubles) FNI(wide)(FNI(four) its)
+/* FL_WIDE of four entries from the e-th on, as doubles. */
+static inline __attribute__((always_inline)) FLN(wide) FNI(some_of_four)(const FNI(four) *its, int e)
 {
 #if FL_IS_FLOAT
-    return FLN(widened)((const float *)&its);
+    return FLN(widen)((const float *)its + e);
 #else
-    return its;
+    return *(const FLN(wide) *)((const double *)its + e);
 #endif
 }
 
@@ -181,10 +182,13 @@ static inline __attribute__((always_inline)) void FNI(update_of_kept)(FNI(entrie
     const int64_t whole = row.n / SPARSE_LANES * SPARSE_LANES;
     for (int64_t i = 0; i < whole; i += 4) {
         const FNI(four) old = *(const FNI(four) *)(kept + i), new = old - c * *(const FNI(four) *)(row.x + i);
-        const FLN(four_doubles) lost = mass * (FNI(wide)(old) - FNI(wide)(new));
+        FLN(wide) lost[4 / FL_WIDE];
+#pragma GCC unroll 4
+        for (int e = 0; e < 4; e += FL_WIDE)
+            lost[e / FL_WIDE] = mass * (FNI(some_of_four)(&old, e) - FNI(some_of_four)(&new, e));
 #pragma GCC unroll 4
         for (int e = 0; e < 4; e++)
-            FNI(put)(columns[i + e], new[e], lost[e], v, u, changed, averages, marks);
+            FNI(put)(columns[i + e], new[e], lost[e / FL_WIDE][e % FL_WIDE], v, u, changed, averages, marks);
     }
     for (int64_t i = whole; i < row.n; i++) {
         const T old = v[columns[i]], new = old - c * row.x[i];
