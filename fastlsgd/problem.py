@@ -38,6 +38,8 @@ DENSE_HESSIAN = 5000
 # Of sparse rows it is made from dense blocks, so its products with vectors are cheaper much sooner.
 DENSE_HESSIAN_OF_SPARSE = 500
 
+TOO_LARGE = "X is too large: its squared row norms overflow float64; scale its columns first"
+
 
 class NoRowsError(ValueError):
     """A stream was asked for its rows, of which it has no number."""
@@ -253,7 +255,7 @@ class Problem:
         """
         curvature = self.loss.curvature * self.row_norms().largest + self.l2
         if not math.isfinite(curvature):
-            raise ValueError("X is too large: its squared row norms overflow float64; scale its columns first")
+            raise ValueError(TOO_LARGE)
         return 0.5 / curvature if curvature > 0.0 else 1.0  # F is flat: any step will do
 
     def step_bound(self, batch_size: int = 1) -> float:
@@ -463,12 +465,14 @@ class Problem:
         """Return the minimiser of F, float64, by Newton's method with backtracking; computed once.
 
         Beyond 5,000 parameters (500 of sparse rows) each step is found by conjugate gradients, one pass over the
-        data an iteration.
+        data an iteration. It is found to the same digits whatever the scale of weights, rows and targets: what is
+        left of F - min F is held against F(0), and the gradient against what it can be at 0.
 
         Raises
         ------
         ValueError
-            No minimum was found: without l2 a logistic objective on separable data has none.
+            No minimum was found: without l2 a logistic objective on separable data has none, and with an intercept
+            none where all rows of positive weight have one label.
         """
         if self._optimum is None:
             optimum = self._newton()
@@ -510,11 +514,13 @@ class Problem:
 
     def _has_no_minimum(self, w: Vector) -> bool:
         """Whether w separates the labels along a direction that nothing penalises."""
-        one_label = self.fit_intercept and bool((self.y == self.y[0]).all())
-        if not self.loss.is_binary or (self.l2 > 0 and not one_label):
+        if not self.loss.is_binary:
             return False
         s = self.sample_weight
         counts = np.ones(self.n_samples, bool) if s is None else s > 0
+        labels = self.y[counts]
+        if self.l2 > 0 and not (self.fit_intercept and (labels == labels[0]).all()):
+            return False
         # Rows of zeros stand at margin 0 and have no say.
         found = [(self.y[rows] * margins)[counts[rows]] for rows, margins in self._margins(w)]
         return all((signed >= 0).all() for signed in found) and any((signed > 0).any() for signed in found)
@@ -522,33 +528,37 @@ class Problem:
     def _newton(self) -> Vector:
         w = np.zeros(self.n_params)
         value, gradient = self.objective_and_gradient(w)
-        target, start = 1e-10, float(np.linalg.norm(gradient))
+        # By Cauchy-Schwarz and l'^2 <= 2 max(l'') l what the gradient at 0 is at most: its unit, in which labels that
+        # cancel do not count, and with sqrt(F(0)) all that is measured scales as weights, rows and targets do.
+        unit = math.sqrt(2.0 * self.loss.curvature * value) * math.sqrt(self.row_norms().mean_square)
+        if not math.isfinite(unit):
+            raise ValueError(TOO_LARGE)
+        start, before = _norm(gradient), math.inf
+        enough, stalled = 1e-20 * value, 1e-10 * value
         for _ in range(100):
-            if np.linalg.norm(gradient) <= target:
-                # One step more costs one pass and takes the quadratic rate's last digits.
-                polished = w - self._newton_direction(w, gradient, 1e-3)
-                _, its_gradient = self.objective_and_gradient(polished)
-                return polished if np.linalg.norm(its_gradient) <= np.linalg.norm(gradient) else w
-            # As exact as the quadratic rate can use.
-            direction = self._newton_direction(w, gradient, min(0.1, float(np.linalg.norm(gradient)) / start))
-            slope, step = float(gradient @ direction), 1.0
+            near = _norm(gradient) <= 1e-10 * unit
+            # As exact as the quadratic rate can use; the last step takes that rate's last digits.
+            direction = self._newton_direction(w, gradient, 1e-3 if near else min(0.1, _norm(gradient) / start))
+            decrement, step = float(gradient @ direction), 1.0
+            # If so little does not fall at the quadratic rate it is rounding, or w is on its way to infinity.
+            if near and (decrement <= enough or 0.25 * before < decrement <= stalled):
+                polished = w - direction
+                return polished if _norm(self.gradient(polished)) <= _norm(gradient) else w
             while step > 1e-10:
                 new = w - step * direction
                 new_value, new_gradient = self.objective_and_gradient(new)
-                if new_value <= value - 1e-4 * step * slope or np.linalg.norm(new_gradient) < 0.5 * np.linalg.norm(
-                    gradient
-                ):
+                if new_value <= value - 1e-4 * step * decrement or _norm(new_gradient) < 0.5 * _norm(gradient):
                     break
                 step /= 2
             else:
                 break
-            w, value, gradient = new, new_value, new_gradient
-        # Rounding may leave more than the target: what counts then is how far it fell.
-        if np.linalg.norm(gradient) <= 1e-9 * max(1.0, start):
+            w, value, gradient, before = new, new_value, new_gradient, decrement
+        # Rounding may leave more than that.
+        if _norm(gradient) <= 1e-9 * unit:
             return w
         raise ValueError(
-            f"no minimum of F found: the gradient's norm is still "
-            f"{np.linalg.norm(gradient):.1e} after 100 Newton steps; scale the columns of X alike, or add l2"
+            f"no minimum of F found: the gradient's norm is still {_norm(gradient):.1e} after 100 Newton steps; "
+            "scale the columns of X alike, or add l2"
         )
 
     def _newton_direction(self, w: Vector, gradient: Vector, tolerance: float) -> Vector:
@@ -665,6 +675,10 @@ def _added(blocks: np.ndarray) -> Vector:
     out = np.zeros(blocks.shape[1])
     _kernels.add_blocks(np.ascontiguousarray(blocks), out)
     return out
+
+
+def _norm(v: Vector) -> float:
+    return float(np.linalg.norm(v))
 
 
 def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:

@@ -540,3 +540,62 @@ def test_a_logistic_objective_on_separable_data_has_no_optimum():
     X = np.array([[1.0], [-1.0]])
     with pytest.raises(ValueError, match=r"separable data has none unless l2 > 0"):
         fl.Problem(X, np.array([1.0, -1.0]), loss="logistic").optimum()
+
+
+@pytest.mark.parametrize("weight", [None, 1.0])
+def test_where_all_rows_that_count_have_one_label_there_is_no_optimum(weight):
+    """The intercept is not penalised: it grows for ever, whatever l2 and the rows of weight 0."""
+    X = np.random.default_rng(0).standard_normal((200, 3))
+    y = np.where(X[:, 0] > 0, 1.0, -1.0)
+    weights = np.where(y > 0, weight or 1.0, 0.0)
+    model = {"loss": "logistic", "l2": 1e-2, "fit_intercept": True}
+    problem = (
+        fl.Problem(X, np.ones(200), **model) if weight is None else fl.Problem(X, y, **model, sample_weight=weights)
+    )
+    with pytest.raises(ValueError, match="there are two labels"):
+        problem.optimum()
+    assert np.isfinite(fl.Problem(X, y, **model, sample_weight=weights + 1e-3).optimum()).all()
+    assert np.isfinite(fl.Problem(X, y, **{**model, "fit_intercept": False}, sample_weight=weights).optimum()).all()
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_the_optimum_scales_as_weights_columns_and_targets_do(loss):
+    """By powers of two, of which rounding knows nothing: the same digits, however small the gradient is."""
+    X, y = _noisy(loss, 300, 4)
+    model = {"loss": loss, "fit_intercept": True}
+    optimum = fl.Problem(X, y, **model).optimum()
+    scales = [2.0**k for k in (-100, -60, -30, -20, 20, 60)]
+    for scale in scales:
+        weighted = fl.Problem(X, y, **model, sample_weight=np.full(300, scale))
+        np.testing.assert_allclose(weighted.optimum(), optimum, rtol=1e-13)
+        # One by one, so that no column of X stands for another.
+        for columns in ([0, 1, 2, 3], [2], [0, 1]):
+            factors = np.ones(5)
+            factors[columns] = scale
+            scaled = fl.Problem(X * factors[:4], y, **model)
+            if columns == [0, 1, 2, 3] or 2**-31 < scale < 2**31:
+                np.testing.assert_allclose(scaled.optimum() * factors, optimum, rtol=1e-8)
+        if loss == "squared":
+            np.testing.assert_allclose(fl.Problem(X, y * scale, **model).optimum(), optimum * scale, rtol=1e-13)
+
+
+def test_an_optimum_is_found_in_few_passes_whatever_the_scale_of_the_columns(monkeypatch):
+    """An absolute target misses, or costs passes for nothing where rounding keeps the gradient above it."""
+    X, y = _noisy("logistic", 300, 4)
+    passes, old = [], fl.Problem._pass
+    monkeypatch.setattr(
+        fl.Problem, "_pass", lambda self, kind, **rest: passes.append(kind) or old(self, kind, **rest)
+    )
+    for scale in (1e-8, 1.0, 1e8):
+        passes.clear()
+        fl.Problem(X * [1.0, 1.0, 1.0, scale], y, loss="logistic", fit_intercept=True).optimum()
+        assert passes.count("gradient") <= 12
+    with pytest.raises(ValueError, match="X is too large"):
+        fl.Problem(X * 1e160, y, loss="logistic").optimum()
+
+
+def _noisy(loss, n, d):
+    rng = np.random.default_rng(7)
+    X = rng.standard_normal((n, d))
+    z = X @ np.linspace(-1.0, 1.0, d) + 0.3
+    return X, z + rng.standard_normal(n) if loss == "squared" else np.where(z + rng.logistic(size=n) > 0, 1.0, -1.0)

@@ -224,6 +224,41 @@ def test_without_noise_the_estimates_say_so():
     assert found.mu_eff == found.lipschitz
 
 
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_rows_of_low_rank_have_the_constants_that_all_eigenvalues_give(loss, fit_intercept):
+    """The recursions have nothing left after a few products, of whatever number; more would be made of rounding."""
+    rng = np.random.default_rng(0)
+    for rank in (2, *range(9, 17)):
+        X = rng.standard_normal((300, rank)) @ rng.standard_normal((rank, 40)) / 6
+        z = X[:, 0] + rng.standard_normal(300)
+        y = z if loss == "squared" else np.where(z > 0, 1.0, -1.0)
+        problem = fl.Problem(X, y, loss=loss, l2=0.1, fit_intercept=fit_intercept)
+        wanted, found = constants_of(problem, problem.optimum()), by_products(problem)
+        for name in ("mu", "lipschitz", "noise"):
+            assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-9), (rank, name)
+        for name, within in (("floor", 0.12), ("mu_eff", 0.12), ("bias", 0.25)):
+            assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=within), (rank, name)
+
+
+def test_a_krylov_space_ends_where_only_rounding_is_left():
+    """Of simple eigenvalues beside a multiple one as many products as there are different ones, between looks too."""
+    rng = np.random.default_rng(1)
+    turn = linalg.qr(rng.standard_normal((40, 40)))[0]
+    values = np.r_[1e6, 5.0, 4.0, 3.0, 2.0, np.full(35, 0.1)]
+    H = (turn * values) @ turn.T
+    for norm, without, wanted in (
+        (0.0, None, [0.1, 2.0, 3.0, 4.0, 5.0, 1e6]),
+        (1e6, turn[:, :1], [0.1, 2.0, 3.0, 4.0, 5.0]),
+    ):
+        found = matrix_free.lanczos(
+            H.__matmul__, rng.standard_normal(40), 40, lambda _: False, without=without, norm=norm
+        )
+        np.testing.assert_allclose(found.values, wanted, rtol=1e-8)
+        np.testing.assert_allclose(found.basis @ found.basis.T, np.eye(len(wanted)), atol=1e-9)
+        assert without is None or abs(found.basis @ without).max() < 1e-9
+
+
 def test_what_cannot_be_told_is_refused():
     narrow = rows_of_text(100, 300, loss="squared", l2=0.0)
     with pytest.raises(ValueError, match=r"(do not resolve its smallest|not resolved by).*add l2"):

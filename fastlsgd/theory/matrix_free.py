@@ -41,6 +41,8 @@ RESOLVED = 0.1
 MOST_EXACT, EXACT = 8, 1e-6
 # Directions of A whose part of the largest is smaller do not count.
 SMALL = 1e-4
+# What a product adds beyond the basis is rounding if it is at most this part of the Hessian's norm (seen: 2e-16).
+ROUNDING = 1e-12
 # Rows looked at together.
 CHUNK = 8192
 
@@ -181,32 +183,50 @@ class Krylov:
 
 
 def lanczos(
-    product: Callable[[Vector], Vector], start: Vector, most: int, enough: Callable[[Krylov], bool]
+    product: Callable[[Vector], Vector],
+    start: Vector,
+    most: int,
+    enough: Callable[[Krylov], bool],
+    *,
+    without: Matrix | None = None,
+    norm: float = 0.0,
 ) -> Krylov:
     """Return the Krylov space of the start, of at most so many products, or when it is enough.
 
-    With full reorthogonalisation, twice (Lanczos 1950; recalled).
+    With full reorthogonalisation, twice (Lanczos 1950; recalled). Normalised rounding is no new direction: it lies
+    as much within the basis as beyond it, and what it would end in are Ritz values that the operator does not have.
+
+    Parameters
+    ----------
+    without : array, shape (n_params, m), or None
+        Orthonormal columns. The recursion is that of the operator between the vectors orthogonal to them.
+    norm : float
+        Of the operator, as far as it is known to be large: rounding is a part of it.
     """
     from scipy.linalg import eigh_tridiagonal
 
-    most = min(most, len(start))
+    without = np.empty((len(start), 0)) if without is None else without
+    dimension = len(start) - without.shape[1]
+    most = min(most, dimension)
     basis = np.empty((most, len(start)))
+    start = start - without @ (without.T @ start)
     basis[0] = start / np.linalg.norm(start)
-    diagonal, beside = np.zeros(most), np.zeros(most)
+    diagonal, next_to_it = np.zeros(most), np.zeros(most)
     for k in range(1, most + 1):
         known, image = basis[:k], product(basis[k - 1])
-        size = float(np.linalg.norm(image))
+        norm = max(norm, float(np.linalg.norm(image)))
         diagonal[k - 1] = image @ basis[k - 1]
         for _ in range(2):
+            image -= without @ (without.T @ image)
             image -= (known @ image) @ known
-        beside[k - 1] = float(np.linalg.norm(image))
-        ended = beside[k - 1] <= 1e-12 * size or k == most
+        next_to_it[k - 1] = float(np.linalg.norm(image))
+        ended = next_to_it[k - 1] <= ROUNDING * norm or k == most
         if ended or k % LOOK_EVERY == 0:
-            values, vectors = eigh_tridiagonal(diagonal[:k], beside[: k - 1])
-            found = Krylov(known, values, vectors, 0.0 if k == len(start) else float(beside[k - 1]))
+            values, vectors = eigh_tridiagonal(diagonal[:k], next_to_it[: k - 1])
+            found = Krylov(known, values, vectors, 0.0 if k == dimension else float(next_to_it[k - 1]))
             if ended or enough(found):
                 break
-        basis[k] = image / beside[k - 1]
+        basis[k] = image / next_to_it[k - 1]
     return found
 
 
@@ -266,7 +286,7 @@ def _lipschitz(problem: Problem, ends: Krylov, confidence: float) -> Found:
     """
     value, k = float(ends.values[-1]), len(ends.values)
     missed = (np.log(1.648 * np.sqrt(problem.n_params) / (1.0 - confidence)) / (2 * k - 1)) ** 2
-    if ends.next <= 1e-12 * value:  # nothing is left out
+    if ends.next <= ROUNDING * value:  # nothing is left out
         return value, value, value
     high = 0.5 / problem.safe_step()
     return value, value, min(high, value / (1.0 - missed)) if missed < 1.0 else high
@@ -306,7 +326,7 @@ class _Met:
         self._left_out = 0.0
         self._thirds: list[Vector] = []
         known = [j for j in range(len(ends.values))[::-1] if ends.residual(j) <= EXACT * ends.values[j]][:MOST_EXACT]
-        self._U = ends.basis.T @ ends.vectors[:, known]
+        self._U, self._norm = ends.basis.T @ ends.vectors[:, known], float(ends.values[-1])
         self._take_exactly(ends.values[known])
 
     def _take_exactly(self, eigenvalues: Vector) -> None:
@@ -328,9 +348,6 @@ class _Met:
         drift = within / (eigenvalues[:, None] + eigenvalues)
         self._third_of_known = at.third_of(U, U @ drift + 2.0 * beyond)
 
-    def _without_known(self, v: Vector) -> Vector:
-        return v - self._U @ (self._U.T @ v)
-
     def draw(self, rng: np.random.Generator) -> None:
         """Draw until the intervals are narrow enough, or MOST_DRAWS."""
         while len(self._forms) < MOST_DRAWS:
@@ -348,14 +365,14 @@ class _Met:
 
     def _one(self, xi: Vector) -> None:
         at, whole = self.at, float(np.linalg.norm(xi))
-        xi = self._without_known(xi)
+        xi = xi - self._U @ (self._U.T @ xi)
         size = float(np.linalg.norm(xi))
         if size <= EXACT * whole:
             self._forms.append(self._form_of_known)
             self._thirds.append(self._third_of_known)
             return
         most = min(MOST_PRODUCTS, MOST_ENTRIES // len(xi))
-        found = lanczos(lambda v: self._without_known(at.product(v)), xi, most, self._solved)
+        found = lanczos(at.product, xi, most, self._solved, without=self._U, norm=self._norm)
         first = found.vectors[0]
         form, left_out = self._parts(found)
         if left_out > USELESS * form:
