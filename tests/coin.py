@@ -67,12 +67,13 @@ class _Step:
             self.second += probability * delta**2
 
 
-def sums(coin, etas, ends, n_workers, w0, n=48, outcomes=None):
-    """Return E S and E S^2 of a run from w0; ends[i]: whether step i ends a round."""
-    outcomes = outcomes or [(1.0, coin.pi), (0.0, 1.0 - coin.pi)]
-    P, grid = n_workers, (n,) * n_workers
-    A, B = np.zeros(grid), np.zeros(grid)
-    axes = range(P)
+def _tosses(coin):
+    return [(1.0, coin.pi), (0.0, 1.0 - coin.pi)]
+
+
+def _averaging(coin, n_workers, n):
+    """Return the means of the workers on the grid, and what replaces f(w_1, .., w_P) on it by f(m, .., m)."""
+    P = n_workers
     middles = sum(np.meshgrid(*[coin.nodes(n)] * P, indexing="ij")) / P
     fine = coin.nodes(3 * n)
     to_fine, to_middles = coin.basis(fine, n), coin.basis(middles.ravel(), 3 * n)
@@ -81,8 +82,35 @@ def sums(coin, etas, ends, n_workers, w0, n=48, outcomes=None):
         """f(m, .., m) on the grid: on the diagonal first, then at the means of all grid points."""
         letters = "abcdef"[:P]
         diagonal = np.einsum(f"{letters},{','.join('z' + c for c in letters)}->z", f, *[to_fine] * P, optimize=True)
-        return (to_middles @ diagonal).reshape(grid)
+        return (to_middles @ diagonal).reshape(middles.shape)
 
+    return middles, averaged
+
+
+def last(coin, etas, ends, n_workers, w0, n=48, outcomes=None):
+    """Return E (m - w*) and E (m - w*)^2, m the mean of the workers after the last step: E f, carried backwards."""
+    middles, averaged = _averaging(coin, n_workers, n)
+    found = [middles - coin.w_star, (middles - coin.w_star) ** 2]
+    step, at = None, None
+    for eta, end in zip(etas[::-1], ends[::-1], strict=True):
+        if eta != at:
+            step, at = _Step(coin, n, eta, outcomes or _tosses(coin)), eta
+        if end and n_workers > 1:
+            found = [averaged(f) for f in found]
+        for axis in range(n_workers):
+            found = [along(step.K, f, axis) for f in found]
+    point = coin.basis(np.array([w0]), n)[0]
+    for _ in range(n_workers):
+        found = [np.tensordot(point, f, axes=(0, 0)) for f in found]
+    return float(found[0]), float(found[1])
+
+
+def sums(coin, etas, ends, n_workers, w0, n=48, outcomes=None):
+    """Return E S and E S^2 of a run from w0; ends[i]: whether step i ends a round."""
+    outcomes = outcomes or _tosses(coin)
+    P, axes = n_workers, range(n_workers)
+    middles, averaged = _averaging(coin, P, n)
+    A, B = np.zeros(middles.shape), np.zeros(middles.shape)
     step, at = None, None
     for eta, end in zip(etas[::-1], ends[::-1], strict=True):
         if eta != at:
@@ -107,6 +135,14 @@ def sums(coin, etas, ends, n_workers, w0, n=48, outcomes=None):
     return float(A), float(B)
 
 
+def binomial(coin, n_workers):
+    """The labels of a step of all workers at one place, as one label: their mean, with its probabilities."""
+    from scipy.stats import binom
+
+    counts = np.arange(n_workers + 1)
+    return list(zip(counts / n_workers, binom.pmf(counts, n_workers, coin.pi), strict=True))
+
+
 def average(coin, etas, ends, n_workers, w0, **options):
     """Return bias and mean square of w_bar - w* for local SGD."""
     first, second = sums(coin, np.asarray(etas), ends, n_workers, w0, **options)
@@ -115,11 +151,7 @@ def average(coin, etas, ends, n_workers, w0, **options):
 
 def mini_batch(coin, etas, n_workers, w0):
     """The same for averaging after every step: one worker whose label is the mean of P."""
-    from scipy.stats import binom
-
-    counts = np.arange(n_workers + 1)
-    outcomes = list(zip(counts / n_workers, binom.pmf(counts, n_workers, coin.pi), strict=True))
-    return average(coin, etas, np.zeros(len(etas), bool), 1, w0, outcomes=outcomes)
+    return average(coin, etas, np.zeros(len(etas), bool), 1, w0, outcomes=binomial(coin, n_workers))
 
 
 def one_shot(coin, etas, n_workers, w0):

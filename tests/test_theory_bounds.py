@@ -243,3 +243,188 @@ def test_every_bound_says_what_it_assumes():
     assert "Certificates, never predictions" in head
     for name in ("A1 ", "A2 ", "A3 ", "A4 ", "A4'", "Q1 ", "N(a, b)"):
         assert name in head
+
+
+# ---- a twin of the formulas, written from the lemmas rather than from the code ----
+
+
+def twin_constants(noise, noise4, weights):
+    """Return w2, and what roots of fourth moments gain a step: of one worker, of the mean, of a pair."""
+    w2, w4 = sum(w**2 for w in weights), sum(w**4 for w in weights)
+    of_mean = w4 * noise4 + 3 * (w2**2 - w4) * noise**2
+    pair = max(8 * noise, math.sqrt(3 * (2 * noise4 + 6 * noise**2)))
+    return w2, max(4 * noise, math.sqrt(3 * noise4)), max(4 * w2 * noise, math.sqrt(3 * of_mean)), pair
+
+
+def twin_paths(eta, periods, mu, L, noise, r0, M, constants):
+    """Return R after every step, and what M / 2 multiplies before it; (a) to (c) bound an averaged step."""
+    w2, g_one, g_mean, g_pair = constants
+    R, R1, a, a1 = [r0**2] * 4
+    last, fourth, steps = [], [], iter(eta)
+    for period in periods:
+        U = D = 0.0  # of the difference of two workers: second moment, root of the fourth
+        mean, second = math.sqrt(R), a  # of one worker, given where the round began
+        for _ in range(period):
+            s = next(steps)
+            rho = max(abs(1 - s * mu), abs(1 - s * L))
+            W, Y = 0.5 * (1 - w2) * U, 0.5 * (1 - w2) * D
+            fourth.append(min(a + Y, a1))
+            ways = [(rho * math.sqrt(R) + s * L * math.sqrt(W)) ** 2]  # (c)
+            fourths = [(rho * math.sqrt(a) + s * L * math.sqrt(Y)) ** 2]
+            if s <= 1 / (2 * L):  # (a)
+                ways.append((1 - s * mu) * R + 2 * s * L * W)
+                fourths.append((1 - s * mu) * a + 2 * s * L * Y)
+            ways.append((rho * math.sqrt(R) + 0.5 * s * M * Y) ** 2)  # (b)
+            R1, a1 = rho**2 * R1 + s**2 * noise, rho**2 * a1 + s**2 * g_one
+            U, D = rho**2 * U + 2 * s**2 * noise, rho**2 * D + s**2 * g_pair
+            mean, second = rho * mean + 0.5 * s * M * second, rho**2 * second + s**2 * noise
+            R = min(min(ways) + s**2 * w2 * noise, R1, 0.5 * w2 * U + mean**2)
+            a = min(min(fourths) + s**2 * g_mean, a1)
+            last.append(R)
+    return np.array(last), np.array(fourth)
+
+
+def twin_bounds(eta, periods, mu, L, noise, r0, M, noise4, weights):
+    """Return (last, average), the latter of what telescopes (T1), of noise and of the third derivative (T3)."""
+    n, constants = len(eta), twin_constants(noise, noise4, weights)
+    R, fourth = twin_paths(eta, periods, mu, L, noise, r0, M, constants)
+    T1 = r0 / eta[0] + math.sqrt(R[-1]) / eta[-1]
+    T1 += sum(math.sqrt(R[m]) * (1 / eta[m + 1] - 1 / eta[m]) for m in range(n - 1))
+    T3 = M / (2 * n) * sum(fourth)
+    return R[-1], (T1 / n + math.sqrt(constants[0] * noise / n) + T3) ** 2
+
+
+def twin_multiplicative(eta, periods, mu, L, a, b, r0, w2, quadratic):
+    """Return (last, average) for E |g|^2 <= a <F', w - w*> + b."""
+    n, R, R1, steps = len(eta), r0**2, r0**2, iter(eta)
+    a_P = L * (1 - w2) + a * w2
+    for period in periods:
+        W = 0.0
+        for _ in range(period):
+            s = next(steps)
+            rho, phi = max(abs(1 - s * mu), abs(1 - s * L)), L * min(R + W, R1)
+            scatter = s**2 * a * L * W * w2 if quadratic else max(2 * s * L - s * mu * (2 - s * a_P), 0) * W
+            R1 = (1 - s * mu * (2 - s * a)) * R1 + s**2 * b
+            R = min((1 - s * mu * (2 - s * a_P)) * R + scatter + s**2 * b * w2, R1)
+            W = rho**2 * W + (1 - w2) * s**2 * (a * phi + b)
+    noise = (2 * b + a * r0**2 / (eta[0] * n)) * w2 / (n * (2 - eta[0] * a))
+    known = quadratic and eta[0] == eta[-1]
+    return R, ((r0 + math.sqrt(R)) / (eta[0] * n) + math.sqrt(noise)) ** 2 if known else math.inf
+
+
+def twin_closed(eta, period, mu, L, noise, r0, M, noise4, weights):
+    """Return (last, average) at a constant step, M > 0: of all rows of the table the least that is valid."""
+    n, s = len(eta), eta[0]
+    w2, g_one, g_mean, g_pair = twin_constants(noise, noise4, weights)
+    v, rho = s / (mu * (2 - s * mu)), 1 - s * mu
+    last = [rho ** (2 * n) * r0**2 + v * noise]  # one worker
+    far = r0**2 / (n * s * mu * (2 - s * mu))
+    T3 = [far + v * g_one]
+    if period == 1:
+        last.append(rho ** (2 * n) * r0**2 + v * noise * w2)
+        T3.append(far + v * g_mean)
+    if period == n:
+        last.append(v * noise * w2 + (rho**n * r0 + M / (2 * mu) * (rho ** (n - 1) * r0**2 + v * noise)) ** 2)
+    if s <= 1 / (2 * L):
+        scatter = 2 * L / mu * (1 - w2) * s**2 * noise * (period - 1)
+        last.append(rho**n * r0**2 + s * noise * w2 / mu + scatter)
+        Y = 0.5 * (1 - w2) * s**2 * (period - 1) * g_pair
+        T3.append(r0**2 / (n * s * mu) + s * g_mean / mu + (1 + 2 * L / mu) * Y)
+    root = (r0 + math.sqrt(min(last))) / (s * n) + math.sqrt(noise * w2 / n) + M / 2 * min(T3)
+    return min(last), root**2
+
+
+def twin_closed_decaying(eta, c, alpha, period, mu, L, noise, r0, M, noise4, weights):
+    """Return (last, average) at c t^-alpha, alpha < 1; periods above 1 have one worker's R and a."""
+    n, h, constants = len(eta), len(eta) // 2, twin_constants(noise, noise4, weights)
+    w2, g_one, _, g_pair = constants
+    most = w2 if period == 1 else 1.0
+    mu_ = mu * (2 - eta[0] * mu)
+    last = math.exp(-mu_ * sum(eta)) * r0**2
+    last += most * noise * (math.exp(-mu_ * sum(eta[h:])) * sum(s**2 for s in eta[:h]) + eta[h] / mu_)
+    path, fourth = twin_paths(
+        eta, [1] * n, mu, L, noise, r0, M, constants if period == 1 else (1.0, g_one, g_one, g_pair)
+    )
+    C_R = max(path[m - 1] * m**alpha for m in range(1, n + 1))
+    C_A = max(fourth[m] * m**alpha for m in range(1, n))
+    root = r0 / (c * n) + 3 * math.sqrt(C_R) * n ** (alpha / 2 - 1) / c + math.sqrt(w2 * noise / n)
+    return last, (root + M / 2 * (r0**2 / n + C_A * n**-alpha / (1 - alpha))) ** 2
+
+
+WEIGHTS = ([0.25] * 4, [1 / 16] * 16, [0.5, 0.3, 0.2])
+# The last two lengths make a round of all steps; the largest steps are beyond 1 / (2 lipschitz).
+STEPS = (fl.Constant(0.05), fl.Constant(0.4), fl.Constant(0.8), fl.PolynomialDecay(0.4, 0.5),
+         fl.PolynomialDecay(0.9, 0.75))  # fmt: skip
+PERIODS = (1, 2, 7, 40, 120)
+
+
+def assert_equals(found, expected):
+    assert found.last.value == pytest.approx(expected[0], rel=1e-10)
+    assert found.average.value == pytest.approx(expected[1], rel=1e-10)
+
+
+@pytest.mark.parametrize("noise4", [0.3, 3.0])  # noise^2 / noise4 decides which of its two forms a gain has
+@pytest.mark.parametrize("third", [0.01, 0.1, 1.0])
+def test_additive_bounds_are_the_formulas_term_by_term(third, noise4):
+    mu, L, noise, r0, n = 0.1, 1.0, 0.5, 0.7, 120
+    for step_size, period, weights in itertools.product(STEPS, PERIODS, WEIGHTS):
+        eta = etas(step_size, n).tolist()
+        lengths = [min(period, n - at) for at in range(0, n, period)]
+        options = {
+            "mu": mu, "lipschitz": L, "noise": noise, "distance": r0, "third": third, "noise4": noise4,
+            "n_workers": len(weights), "weights": weights,
+        }  # fmt: skip
+        found = theory.bounds(step_size, n, schedule=fl.FixedPeriod(period), **options)
+        assert_equals(found, twin_bounds(eta, lengths, mu, L, noise, r0, third, noise4, weights))
+        closed = theory.closed_bounds(step_size, n, period=period, **options)
+        if isinstance(step_size, fl.Constant):
+            expected = twin_closed(eta, period, mu, L, noise, r0, third, noise4, weights)
+        else:
+            expected = twin_closed_decaying(
+                eta, step_size.c, step_size.alpha, period, mu, L, noise, r0, third, noise4, weights
+            )
+        assert_equals(closed, expected)
+
+
+@pytest.mark.parametrize("quadratic", [False, True])
+def test_multiplicative_bounds_are_the_formulas_term_by_term(quadratic):
+    mu, L, a, b, r0, n = 0.1, 1.0, 2.2, 0.5, 0.7, 120
+    for step_size, period, weights in itertools.product(STEPS, PERIODS, WEIGHTS):
+        lengths = [min(period, n - at) for at in range(0, n, period)]
+        found = theory.bounds_multiplicative(
+            step_size, n, mu=mu, lipschitz=L, a=a, b=b, distance=r0, schedule=fl.FixedPeriod(period),
+            n_workers=len(weights), weights=weights, quadratic=quadratic,
+        )  # fmt: skip
+        w2 = sum(w**2 for w in weights)
+        eta = etas(step_size, n).tolist()
+        assert_equals(found, twin_multiplicative(eta, lengths, mu, L, a, b, r0, w2, quadratic))
+
+
+@pytest.mark.parametrize(
+    ("step_size", "start", "few", "many"),
+    [(fl.Constant(0.05), -0.5, 15, 15), (fl.Constant(0.05), COIN.w_star, 2.5, 8),
+     (fl.Constant(0.2), -0.5, 130, 6500), (fl.Constant(0.2), COIN.w_star, 10, 150),
+     (fl.Constant(1.0), COIN.w_star, 65, 400), (fl.PolynomialDecay(2.0, 0.5), COIN.w_star, 85, 1700)],
+)  # fmt: skip
+def test_the_last_iterate_of_the_coin_stays_below(step_size, start, few, many):
+    """By factors below `few`, and below `many` for 10^6 workers that never average.
+
+    They have no variance left: what remains is the bias that the third derivative gives, which a bound without it
+    would be below.
+    """
+    n = 120
+    eta, distance, never = etas(step_size, n), abs(COIN.w_star - start), np.zeros(n, bool)
+    mean, square = oracle.last(COIN, eta, never, 1, start)
+    cases = [(P, n, square / P + (1 - 1 / P) * mean**2) for P in (1, 2, 16, 10**6)]
+    for P in (2, 16):
+        labels = oracle.binomial(COIN, P)
+        cases.append((P, 1, oracle.last(COIN, eta, never, 1, start, outcomes=labels)[1]))
+    for period in (10, 50):
+        ends = oracle.ends_of(theory.round_lengths(period, 2, eta), n)
+        cases.append((2, period, oracle.last(COIN, eta, ends, 2, start, n=24)[1]))
+    for n_workers, period, exact in cases:
+        options = {"distance": distance, "n_workers": n_workers, **COIN_CONSTANTS}
+        found = theory.bounds(step_size, n, schedule=fl.FixedPeriod(period), **options)
+        assert exact <= found.last.value < (few if n_workers <= 16 else many) * exact
+        closed = theory.closed_bounds(step_size, n, period=period, **options)
+        assert found.last.value <= closed.last.value * (1 + 1e-9)

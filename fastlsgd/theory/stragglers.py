@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import arguments
 
 
@@ -23,9 +25,11 @@ def expected_max_normal(n_workers: int) -> float:
     from scipy import integrate, special
 
     P = arguments.whole("n_workers", n_workers)
-    # E max = integral of 1 - Phi^P over x > 0, less that of Phi^P over x < 0.
-    above = integrate.quad(lambda x: 1.0 - special.ndtr(x) ** P, 0.0, 40.0, epsabs=1e-13)[0]
-    below = integrate.quad(lambda x: special.ndtr(x) ** P, -40.0, 0.0, epsabs=1e-13)[0]
+    # 1 - Phi^P as it stands is rounding where Phi is within 1 / P of 1, which is where it counts for many workers.
+    above = integrate.quad(
+        lambda x: -np.expm1(P * special.log_ndtr(x)), 0.0, 40.0, limit=500, epsabs=1e-13, epsrel=1e-12
+    )[0]
+    below = integrate.quad(lambda x: np.exp(P * special.log_ndtr(x)), -40.0, 0.0, epsabs=1e-13)[0]
     return float(above - below)
 
 
@@ -88,7 +92,9 @@ def exponential_round_time(period: int, n_workers: int, step_s: float) -> float:
     N, P = arguments.whole("period", period), arguments.whole("n_workers", n_workers)
     step_s = arguments.number("step_s", step_s, least=0.0)
     far = N + 60.0 * N**0.5 + 60.0
+    # 1 - F^P by way of 1 - F: for the same reason as above.
     inside = integrate.quad(
-        lambda x: 1.0 - special.gammainc(N, x) ** P, 0.0, far, limit=500, points=[N], epsrel=1e-10
-    )
+        lambda x: -np.expm1(special.xlog1py(P, -special.gammaincc(N, x))), 0.0, far, limit=500, points=[N],
+        epsrel=1e-10,
+    )  # fmt: skip
     return step_s * float(inside[0])
