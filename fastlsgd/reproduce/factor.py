@@ -107,17 +107,21 @@ def words(table: pandas.DataFrame) -> list[str]:
     """Return how the measured factor goes with T and P, and how the rules and the predictions compare."""
     inner = table[table.factor < table.n_steps]
     predicted = (inner.factor_predicted / inner.factor).to_numpy()
-    out = [
+    out = []
+    if len(inner) >= 4:
+        design = np.column_stack([np.log(inner.n_gradients), np.log(inner.n_workers), np.ones(len(inner))])
+        (in_t, in_p, _), *_ = np.linalg.lstsq(design, np.log(inner.factor), rcond=None)
+        out.append(
+            f"Where one-shot averaging does not serve, the measured factor goes as T^{in_t:.2f} P^{in_p:.2f}; the "
+            "law of the rules is T^0.5 P^-1.5."
+        )
+    out += [
         f"At equal error (an excess at most {100 * EPSILON:g}% above) averaging may be {sig(table.factor.min())} to "
         f"{sig(table.factor.max())} times rarer than after every single step with as many steps (not: than "
         "large mini-batches of as many rounds).",
         f"Predicted over measured factor, where one-shot averaging does not serve: from {sig(predicted.min())} to "
         f"{sig(predicted.max())} ({len(predicted)} of {len(table)} cells; periods are tried a factor 1.4 apart).",
     ]
-    if len(inner) >= 4:
-        design = np.column_stack([np.log(inner.n_gradients), np.log(inner.n_workers), np.ones(len(inner))])
-        (in_t, in_p, _), *_ = np.linalg.lstsq(design, np.log(inner.factor), rcond=None)
-        out.append(f"There the measured factor goes as T^{in_t:.2f} P^{in_p:.2f}; the rule's law is T^0.5 P^-1.5.")
     for name in ("mu", "mu_eff"):
         over = table[f"{name}_factor"] / table.factor
         worst = table.loc[table[f"{name}_ratio"].idxmax()]
@@ -208,6 +212,7 @@ FIGURE = Figure(
     key="c",
     name="factor",
     title="the reduction factor over T and P",
-    claim="At equal error the averagings needed fall as sqrt(T) / P^(3/2), and predictions name the period.",
+    claim="At equal error averagings may be the rarer the longer the run and the fewer the workers; predictions say "
+    "how rare.",
     make=make,
 )

@@ -96,8 +96,8 @@ def words(table: pandas.DataFrame) -> list[str]:
     """Return the slope in the step, the spread over P, and what extrapolation leaves."""
     steps = table[table.panel == "over steps"]
     out = []
-    for n_workers, rows in steps.groupby("n_workers"):
-        # The excess goes as the square of the bias; noise matters where the step is small.
+    # The excess goes as the square of the bias, but for noise, which the most workers have least of.
+    for n_workers, rows in sorted(steps.groupby("n_workers"), reverse=True):
         slope = np.polyfit(np.log(rows.eta), np.log(rows.measured), 1)[0] / 2
         out.append(f"P = {n_workers}: the root of the excess of one-shot averaging goes as step^{slope:.2f} here.")
     largest = steps[steps.eta == steps.eta.max()].sort_values("n_workers")

@@ -74,7 +74,7 @@ def _markdown(frame: pandas.DataFrame) -> list[str]:
 
 def page(outcomes: Sequence[Outcome], request: Request) -> str:
     """Return the page that stands beside the files, in Markdown."""
-    size = f"quick, {request.replicates} replicates" if request.quick else f"{request.replicates} replicates"
+    size = f"{'quick, ' if request.quick else ''}at least {request.replicates} replicates"
     lines = ["# fastlsgd reproduce", "", f"{size}; seed {request.seed}.", ""]
     for outcome in outcomes:
         figure, (csv, parquet, png) = outcome.figure, (path.name for path in outcome.files)
