@@ -49,7 +49,7 @@ static void *steps(void *item)
         float z = 0.0f;
         for (int64_t j = 0; j < d; j++)
             z += x[j] * w[j];
-        const float c = fl_logistic_dlossf(z, me->y[i], me->eta);
+        const float c = fl_dlossf(FL_LOGISTIC, z, me->y[i], me->eta);
         for (int64_t j = 0; j < d; j++) {
             const float new = w[j] - (me->el2 * w[j] + c * x[j]);
             w[j] = new;

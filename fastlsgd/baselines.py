@@ -24,7 +24,6 @@ from .trace import Trace, allreduce_bytes
 
 __all__ = [
     "BaselineResult",
-    "extrapolate",
     "large_minibatch",
     "large_minibatch_options",
     "lbfgs",
@@ -329,25 +328,6 @@ def one_worker(
     return _stochastic("one worker", problem, result, wall_s, 1, {**matched, "batch_size": batch_size})
 
 
-def extrapolate(at_eta: npt.ArrayLike, at_twice_eta: npt.ArrayLike) -> Vector:
-    """Return 2 w_bar(eta) - w_bar(2 eta), in which a bias proportional to the step size cancels.
-
-    Parameters
-    ----------
-    at_eta, at_twice_eta : array, of one shape
-
-    Returns
-    -------
-    float64 array, of that shape
-
-    Examples
-    --------
-    >>> extrapolate([1.25, 2.0], [1.5, 2.0])
-    array([1., 2.])
-    """
-    return 2.0 * np.asarray(at_eta, dtype=np.float64) - np.asarray(at_twice_eta, dtype=np.float64)
-
-
 def richardson(
     problem: Problem, *, eta: float, n_steps: int, n_workers: int = 8, batch_size: int = 1, **options: Any
 ) -> BaselineResult:
@@ -393,7 +373,7 @@ def richardson(
     n_gradients = 2 * n_workers * n_steps * batch_size
     return BaselineResult(
         name="one-shot, Richardson",
-        w=extrapolate(_w_bar(first), _w_bar(second)),
+        w=2.0 * _w_bar(first).astype(np.float64) - _w_bar(second),
         n_rounds=1,
         n_passes=_passes(problem, n_gradients),
         n_gradients=n_gradients,

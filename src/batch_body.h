@@ -23,13 +23,7 @@ static inline __attribute__((always_inline)) V FN(clamped_all)(V t)
 }
 FL_DEFINE_EXP2F_PARTS(FN(exp2f_parts_all), V)
 static inline V FN(scale_down_all)(V shifted) { return (V)((127u - (FN(words_of_all))shifted) << 23); }
-FL_DEFINE_LOGISTIC_DLOSSF(FN(logistic_dlossf_all), V, FN(clamped_all), FN(exp2f_parts_all), FN(scale_down_all))
-static inline __attribute__((always_inline)) V FN(dloss_all)(int loss, V z, V y, V scale)
-{
-    if (loss == FL_SQUARED)
-        return scale * (z - y);
-    return FN(logistic_dlossf_all)(z, y, scale);
-}
+FL_DEFINE_DLOSSF(FN(dloss_all), V, FN(clamped_all), FN(exp2f_parts_all), FN(scale_down_all))
 #else
 static inline __attribute__((always_inline)) V FN(dloss_all)(int loss, V z, V y, V scale)
 {

@@ -45,17 +45,25 @@ static inline __attribute__((always_inline)) FLN(wide) FLN(widen)(const float *p
 #endif
 }
 
+/* Whether any bit is set of n_bytes, a constant and a multiple of 8. */
+static inline __attribute__((always_inline)) int FLN(any_of)(const void *at, const unsigned n_bytes)
+{
+    uint64_t any = 0;
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < n_bytes; i += 8) {
+        uint64_t word;
+        memcpy(&word, (const char *)at + i, 8);
+        any |= word;
+    }
+    return any != 0;
+}
+
 static inline __attribute__((always_inline)) int FLN(any_bit)(FLN(bytes) v)
 {
 #if defined(FL_ANY)
     return FL_ANY(v);
 #else
-    uint64_t words[FL_VBYTES / 8], any = 0;
-    memcpy(words, &v, sizeof words);
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < FL_VBYTES / 8; i++)
-        any |= words[i];
-    return any != 0;
+    return FLN(any_of)(&v, sizeof v);
 #endif
 }
 

@@ -1,9 +1,9 @@
 /* Scalar floor, part 3: what one sample costs.
  *
- * A loss is a pair of scalars of (prediction z, target y): loss and its
- * derivative in z, times a scale (step and weight), which is at hand long before z is. To add one: write the pair for both types here, name it in
- * the enumeration, give it its two lines in the switches and its row in LOSSES of
- * _kernels.pyx. The derivative is tested against finite differences there.
+ * A loss is a pair of scalars of (prediction z, target y): loss and its derivative in z, the latter times a
+ * scale (step and weight) that is at hand long before z is. To add one: write the pair here, name it in the
+ * enumeration, give it its lines in the switches and its row in LOSSES of _kernels.pyx. The derivative is
+ * tested against finite differences there.
  */
 #ifndef FASTLSGD_LOSSES_H
 #define FASTLSGD_LOSSES_H
@@ -18,7 +18,6 @@ enum fl_loss { FL_SQUARED = 0, FL_LOGISTIC = 1 };
 /* Half squared error (z - y)^2 / 2. */
 static inline double fl_squared_loss(double z, double y) { const double r = z - y; return 0.5 * r * r; }
 static inline double fl_squared_dloss(double z, double y, double scale) { return scale * (z - y); }
-static inline float fl_squared_dlossf(float z, float y, float scale) { return scale * (z - y); }
 
 /* log(1 + exp(-y z)), y = -1 or +1; of many at once see parts.h. */
 static inline double fl_logistic_loss(double z, double y)
@@ -58,18 +57,20 @@ static inline fl_four fl_clamped_four(fl_four t)
 }
 
 /* One text for one float and for several at once (F a vector). */
-#define FL_DEFINE_LOGISTIC_DLOSSF(NAME, F, CLAMPED, EXP2F_PARTS, SCALE_DOWN)           \
-    static inline __attribute__((always_inline)) F NAME(F z, F y, F scale)             \
-    {                                                                                  \
-        F shifted;                                                                     \
-        const F p = EXP2F_PARTS(CLAMPED(z * (y * FL_LOG2_E)), &shifted);               \
-        const F q = SCALE_DOWN(shifted);                                               \
-        return (scale * -y) * q / (q + p);                                             \
+#define FL_DEFINE_DLOSSF(NAME, F, CLAMPED, EXP2F_PARTS, SCALE_DOWN)                           \
+    static inline __attribute__((always_inline)) F NAME(int loss, F z, F y, F scale)          \
+    {                                                                                         \
+        if (loss == FL_SQUARED)                                                               \
+            return scale * (z - y);                                                           \
+        F shifted;                                                                            \
+        const F p = EXP2F_PARTS(CLAMPED(z * (y * FL_LOG2_E)), &shifted);                      \
+        const F q = SCALE_DOWN(shifted);                                                      \
+        return (scale * -y) * q / (q + p);                                                    \
     }
-FL_DEFINE_LOGISTIC_DLOSSF(fl_logistic_dlossf, float, fl_clamped, fl_exp2f_parts, fl_scale_down)
-FL_DEFINE_LOGISTIC_DLOSSF(fl_logistic_dlossf_four, fl_four, fl_clamped_four, fl_exp2f_parts_four, fl_scale_down_four)
+FL_DEFINE_DLOSSF(fl_dlossf, float, fl_clamped, fl_exp2f_parts, fl_scale_down)
+FL_DEFINE_DLOSSF(fl_dlossf_four, fl_four, fl_clamped_four, fl_exp2f_parts_four, fl_scale_down_four)
 
-/* The switches, for calls one at a time. */
+/* The switches of doubles, for calls one at a time. */
 static inline double fl_loss(int loss, double z, double y)
 {
     return loss == FL_SQUARED ? fl_squared_loss(z, y) : fl_logistic_loss(z, y);
@@ -77,16 +78,6 @@ static inline double fl_loss(int loss, double z, double y)
 static inline double fl_dloss(int loss, double z, double y, double scale)
 {
     return loss == FL_SQUARED ? fl_squared_dloss(z, y, scale) : fl_logistic_dloss(z, y, scale);
-}
-static inline float fl_dlossf(int loss, float z, float y, float scale)
-{
-    return loss == FL_SQUARED ? fl_squared_dlossf(z, y, scale) : fl_logistic_dlossf(z, y, scale);
-}
-static inline fl_four fl_dlossf_four(int loss, fl_four z, fl_four y, fl_four scale)
-{
-    if (loss == FL_SQUARED)
-        return scale * (z - y);
-    return fl_logistic_dlossf_four(z, y, scale);
 }
 
 #endif

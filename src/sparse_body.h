@@ -38,16 +38,6 @@ static inline __attribute__((always_inline)) FNI(entries) FNI(entries_of)(const 
 typedef U FNI(columns) __attribute__((vector_size(SPARSE_LANES * sizeof(I)), aligned(sizeof(I)), may_alias));
 typedef T FNI(lanes) __attribute__((vector_size(SPARSE_LANES * sizeof(T)), aligned(sizeof(T)), may_alias));
 
-static inline __attribute__((always_inline)) int FNI(any)(FNI(columns) lanes)
-{
-    uint64_t words[sizeof lanes / 8], any = 0;
-    memcpy(words, &lanes, sizeof lanes);
-#pragma GCC unroll 8
-    for (unsigned i = 0; i < sizeof lanes / 8; i++)
-        any |= words[i];
-    return any != 0;
-}
-
 /* Copies n columns; returns whether all that stand there now are below d. */
 static inline __attribute__((always_inline)) int FNI(copy_columns)(const I *at, int64_t n, U d, U *to)
 {
@@ -70,7 +60,7 @@ static inline __attribute__((always_inline)) int FNI(copy_columns)(const I *at, 
         if (i + SPARSE_LANES >= n)
             break;
     }
-    return !FNI(any)(beyond);
+    return !FLN(any_of)(&beyond, sizeof beyond);
 }
 
 /* <x, v>; columns is left with those of the last SPARSE_COPIED entries or fewer, and kept, unless it is NULL,
@@ -157,7 +147,7 @@ static inline __attribute__((always_inline)) int FNI(ascend)(const U *columns, i
         back |= (FNI(columns))(*(const FNI(columns) *)(columns + i) >= *(const FNI(columns) *)(columns + i + 1));
     for (; i + 1 < n; i++)
         down |= columns[i] >= columns[i + 1];
-    return !down && !FNI(any)(back);
+    return !down && !FLN(any_of)(&back, sizeof back);
 }
 
 typedef T FNI(four) __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));

@@ -18,7 +18,8 @@ from typer.testing import CliRunner  # noqa: E402
 
 import fastlsgd as fl  # noqa: E402
 from fastlsgd import cli, datasets, reproduce, theory  # noqa: E402
-from fastlsgd.reproduce import figure, limits, periods, real, running, steps  # noqa: E402
+from fastlsgd.reproduce import figure, periods, real, running, steps  # noqa: E402
+from fastlsgd.theory.period_limit import least_squares_limit  # noqa: E402
 
 POINT = {
     "data", "loss", "l2", "sampling", "method", "n_workers", "period", "one_shot", "batch_size", "n_steps",
@@ -229,10 +230,10 @@ def test_least_squares_is_tuned_within_its_stability_limit(others):
 def test_the_limit_of_least_squares_is_that_of_theory_at_both_ends_and_falls_between():
     data = real.load("diabetes")
     around = data.around
-    once, often = limits.least_squares_limit(around, math.inf, 8), limits.least_squares_limit(around, 1, 8)
+    once, often = least_squares_limit(around, math.inf, 8), least_squares_limit(around, 1, 8)
     assert once == pytest.approx(theory.data_stability_limit(around), rel=0.01)
     assert often == pytest.approx(theory.data_stability_limit(around, 8), rel=0.01)
-    between = [limits.least_squares_limit(around, period, 8) for period in (4, 16, 64)]
+    between = [least_squares_limit(around, period, 8) for period in (4, 16, 64)]
     assert often > between[0] > between[1] > between[2] > once
 
 

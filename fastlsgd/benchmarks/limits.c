@@ -324,7 +324,7 @@ double limit_peak(int v_bytes, int64_t n, float a, float b, double *sum)
                 memcpy(lanes, acc, sizeof lanes);                                                        \
                 _Pragma("GCC unroll 8") for (int half = VL / 2; half >= 1; half /= 2)                    \
                     _Pragma("GCC unroll 8") for (int e = 0; e < half; e++) lanes[e] += lanes[e + half];  \
-                const float c = fl_logistic_dlossf(lanes[0], 1.0f, eta);                                 \
+                const float c = fl_dlossf(FL_LOGISTIC, lanes[0], 1.0f, eta);                             \
                 _Pragma("GCC unroll 8") for (int a = 0; a < NACC; a++)                                   \
                     w[g][a] = w[g][a] - (el2 * w[g][a] + c * x[a]);                                      \
             }                                                                                            \

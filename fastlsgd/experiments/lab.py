@@ -22,7 +22,7 @@ from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
 from ..solver import Diverged, Result, local_sgd
 from ..stepsizes import Constant, StepSize
-from ..theory import AdaptivePeriod, Constants
+from ..theory import AdaptivePeriod, Constants, richardson
 from ..trace import allreduce_bytes
 
 Progress = Callable[[int, int], object]
@@ -315,7 +315,7 @@ class Lab:
         parts = [self.answers[(*run, seed)] for run in method.runs(multiple)]
         if not all(np.isfinite(part).all() for part in parts):
             return np.full(self.problem.n_params, math.nan)
-        return baselines.extrapolate(*parts) if method.name == RICHARDSON else self.problem.newton_step(parts[0])
+        return richardson(*parts) if method.name == RICHARDSON else self.problem.newton_step(parts[0])
 
     def _in_parallel(
         self, function: Callable[[Key], Vector], keys: list[Key], note: Callable[[], None] = lambda: None
@@ -396,7 +396,7 @@ def _in_one_message(first: Ledger, second: Ledger) -> Ledger:
         first.compute_s + second.compute_s,
         first.wait_s + second.wait_s,
         first.average_s + second.average_s,
-        tuple((2 * n, baselines.extrapolate(w, w_twice)) for (n, w), (_, w_twice) in pairs),
+        tuple((2 * n, richardson(w, w_twice)) for (n, w), (_, w_twice) in pairs),
     )
 
 

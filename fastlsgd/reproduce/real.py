@@ -22,8 +22,8 @@ from ..problem import Problem
 from ..schedules import FixedPeriod, OneShot
 from ..solver import local_sgd
 from ..stepsizes import Constant
+from ..theory.period_limit import least_squares_limit
 from .figure import Request
-from .limits import least_squares_limit
 
 Sampling = Literal["replacement", "reshuffle"]
 SAMPLINGS: tuple[Sampling, ...] = ("replacement", "reshuffle")

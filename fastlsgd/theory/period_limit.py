@@ -3,7 +3,7 @@
 Beyond it the mean excess grows without bound. Where a few rows are large hardly any run shows that, so neither two
 tuning runs nor a hundred replicates tell, and it has to be computed. Workers at a spread A see noise of covariance
 Sigma + N(A), which with period N and P workers spreads them by w_ij eta^2 (Sigma + N(A))_ij / (1 - rho_i rho_j), w of
-``theory.interpolation``: from one worker's at N = infinity to 1 / P of it at N = 1. The limit is where that map of A
+``periods.interpolation``: from one worker's at N = infinity to 1 / P of it at N = 1. The limit is where that map of A
 no longer shrinks it; exact at both ends. (Derived for this package.)
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cores import one_blas_thread
-from ..theory import Expansion, interpolation
+from .expansion import Expansion
+from .periods import interpolation
 
 Matrix = npt.NDArray[np.float64]
 
