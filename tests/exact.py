@@ -220,6 +220,23 @@ class Twin:
         return (total / self.t).astype(self.X.dtype)
 
 
+def half_sum(a, b):
+    """Half of a + b (a where they agree), and half of what rounding took from the sum: float32, Knuth's two-sum."""
+
+    def two_sum(a, b):
+        total = a + b
+        most_of_b = total - a
+        return total, (a - (total - most_of_b)) + (b - most_of_b)
+
+    half = np.float32(0.5)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total, lost = two_sum(a, b)
+        total_of_halves, lost_of_halves = two_sum(half * a, half * b)
+    fits = np.isfinite(lost)  # else the sum is beyond the largest float
+    m = np.where(fits, half * total, total_of_halves)
+    return np.where(a == b, a, m), np.where(fits, half * lost, lost_of_halves)
+
+
 class SparseTwin:
     """The same for CSR rows: `rows` is a list of (columns, values), in stored order, a column perhaps twice."""
 
@@ -281,7 +298,10 @@ class SparseTwin:
         self.s, self.t, self.total = after, self.t + 1, self.total + alpha
 
     def average(self):
-        if len(self.v) > 1:
+        if self.T == np.float32 and self.weights.tolist() == [0.5, 0.5]:
+            m, lost = half_sum(*self.v)
+            self.owed[: self.d] += self.A * lost[: self.d].astype(np.float64)
+        elif len(self.v) > 1:
             total = np.zeros(self.v.shape[1])
             for weight, v in zip(self.weights, self.v, strict=True):
                 total = total + weight * v.astype(np.float64)
@@ -289,6 +309,7 @@ class SparseTwin:
             m = np.where(differs, total.astype(self.T), self.v[0])
             rest = self.A * np.where(differs, total - self.weights.sum() * m.astype(np.float64), 0.0)
             self.owed[: self.d] += rest[: self.d]
+        if len(self.v) > 1:
             self.v[:] = m
             self.n_sparse_floats += sum(map(len, self.changed)) + len(self.v) * len(set().union(*self.changed))
         self.changed = [set() for _ in self.v]
