@@ -173,8 +173,8 @@ static inline __attribute__((always_inline)) int64_t FN(average_at)(const fl_ave
 
 #if FL_IS_FLOAT
 /* Two workers of equal weights, in floats: the mean is half of the rounded sum, and half of what rounding took from
- * it (Knuth's two-sum, exact) is owed; where both are zero, the first one's sign stays. Conversions to doubles and back
- * are what averagings wait for, and this has the fewest (AVX-512, sixteen features in cache: 3.4 against 6.1 ns).
+ * it (Knuth's two-sum, exact) is owed; where both are zero, the first one's sign stays. Conversions to doubles and
+ * back are what averagings wait for, and this has the fewest (AVX-512, sixteen features in cache: 3.4, not 6.1 ns).
  * Returns 0, with nothing written, if a sum is not finite. */
 static inline __attribute__((always_inline)) int FN(average_two)(T *W, T *other, double gain, double *owed)
 {
