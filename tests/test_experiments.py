@@ -9,7 +9,9 @@ import pytest
 import fastlsgd as fl
 from fastlsgd import theory
 from fastlsgd.experiments import compare, tradeoff
+from fastlsgd.experiments.lab import methods_of
 from fastlsgd.experiments.metrics import TestPart, auc, auc_error, mean_interval, r2, r2_error, ratio_interval
+from fastlsgd.experiments.stability import stable_steps
 from fastlsgd.experiments.tuning import Grid, Ladder
 from fastlsgd.theory import adaptive
 from fastlsgd.trace import COLUMNS
@@ -244,27 +246,31 @@ def test_compare_curves_end_where_the_first_replicate_ends(comparison):
 
 
 def test_compare_own_steps_are_the_best_on_the_tuning_seeds(comparison):
-    tuning, bound = comparison.facts["tuning"], comparison.facts["step_bound"]
-    n_workers = comparison.facts["n_workers"]
+    tuning, facts = comparison.facts["tuning"], comparison.facts
     assert set(tuning) == set(METHODS) - {"L-BFGS"}
+    problem = a_problem(facts["loss"], n=800)
+    constants, common = theory.estimate(problem), fl.Constant(problem.safe_step())
+    methods = {m.name: m for m in methods_of(None, constants, common, facts["n_workers"], facts["n_steps"])}
+    stable = stable_steps(problem, constants, common) or (lambda *_: True)
+
+    def is_stable(method, eta):
+        # Where all average at every step, a step follows the rows of all workers.
+        bound = math.inf if facts["loss"] == "squared" else problem.step_bound(methods[method].rows_a_step)
+        return eta <= bound and stable(methods[method], eta / common.eta)
+
     for method, scores in tuning.items():
         scores, own = dict(scores), comparison.row(method).eta
         assert scores[own] == pytest.approx(min(scores.values()), rel=0.3)
-        common = scores.get(comparison.facts["safe_step"])
-        assert common is None or scores[own] <= common
+        at_common = scores.get(facts["safe_step"])
+        assert at_common is None or scores[own] <= at_common
         if method == "one-shot + one Newton step":  # chooses among the steps of one-shot, at the edge or not
             assert scores[own] == min(scores.values()) and set(scores) <= set(dict(tuning["one-shot"]))
             continue
-        # Nowhere at the edge of its grid, unless the next step is beyond the bound.
-        # Where all average at every step, a step follows the rows of all workers.
-        rows = {"mini-batch averaging": n_workers, "large mini-batch, rounds of period 16": 16 * n_workers}
-        rows["large mini-batch, rounds of period 256"] = 256 * n_workers
-        largest = 2 * max(scores) * (2 if method == "one-shot, Richardson" else 1)
+        # Nowhere at the edge of its grid, unless the next step may not be tried.
         assert own > min(scores)
-        assert own < max(scores) or largest > bound * rows.get(method, 1)
-    if comparison.facts["loss"] == "squared":
-        assert all(eta <= bound for method in METHODS[1:6] for eta, _ in tuning[method])
-        assert bound < max(eta for eta, _ in tuning["mini-batch averaging"]) <= n_workers * bound
+        largest = max(scores) * (2 if method == "one-shot, Richardson" else 1)
+        assert own < max(scores) or not is_stable(method, 2 * largest)
+        assert is_stable(method, largest)
 
 
 def test_compare_newton_and_lbfgs_reach_the_optimum(comparison):

@@ -23,6 +23,7 @@ from ..schedules import Schedule
 from ..stepsizes import StepSize
 from .lab import Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
 from .metrics import TestPart, mean_interval, ratio_interval
+from .stability import stable_steps
 from .tuning import tune
 
 if TYPE_CHECKING:
@@ -175,8 +176,9 @@ def compare(
     Every stochastic method takes n_passes * n_samples gradients in all (Richardson twice as many) and is judged by
     the excess objective of its average w_bar over the replicates seed, seed + 1, ... Its own step is the best of
     a factor-2 grid around the common step by mean excess on tuning seeds that are not reported (``tuning.Ladder``
-    says how the grid grows). The grid never goes beyond ``Problem.step_bound`` of the rows
-    whose mean gradient a step follows: with averaging at every step those of all workers.
+    says how the grid grows). The grid ends at the limit of stability: with squared loss that of the method's rounds,
+    beyond which the mean over all runs is infinite however well a few look (or a little below that, where rounds are
+    neither one step nor the whole run); else at 2 / l2.
 
     Seconds are those of one run per method and step with n_threads threads and nothing beside it. All other runs
     go in parallel, one thread each, which changes no bit.
@@ -203,7 +205,8 @@ def compare(
     n_threads : int or None
         Changes the seconds and nothing else.
     grid : sequence of float or None
-        Multiples of the common step to choose own steps from, instead of the growing grid.
+        Multiples of the common step to choose own steps from, instead of the growing grid; all are tried, those
+        beyond the limit of stability too.
     progress : function of (done, total), or None
         Called after each run; total is an estimate until the steps are chosen.
     name : str
@@ -235,7 +238,10 @@ def compare(
     with one_blas_thread(problem.n_params):
         constants = theory.estimate(problem)
         step = common_step(problem, step_size)
-        lab = Lab(problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress)
+        lab = Lab(
+            problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress,
+            is_stable=stable_steps(problem, constants, step),
+        )  # fmt: skip
         methods = methods_of(schedules, constants, step, n_workers, n_steps, problem.n_params <= DENSE_HESSIAN)
         seeds = [seed + r for r in range(replicates)]
         with warnings.catch_warnings():  # a grid that goes up to the bound is meant to

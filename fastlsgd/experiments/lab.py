@@ -204,9 +204,9 @@ class Lab:
         Of the runs whose costs are measured.
     n_threads : int or None
     progress : function of (done, total), or None
-    largest : function of a Method, or None
-        The largest step that tuning may try; None is ``Problem.step_bound``, which costs nothing and is no more than
-        necessary: where a few rows are large, the second moment grows at steps far below it.
+    is_stable : function of a Method and a multiple, or None
+        Whether tuning may try that; None is up to ``Problem.step_bound``, which costs nothing and is no more than
+        necessary: where a few rows are large, the second moment grows at steps far below it (``stable_steps``).
 
     Attributes
     ----------
@@ -229,7 +229,7 @@ class Lab:
         seed: int,
         n_threads: int | None,
         progress: Progress | None,
-        largest: Callable[[Method], float] | None = None,
+        is_stable: Callable[[Method, float], bool] | None = None,
     ) -> None:
         self.problem, self.step, self.sampling, self.seed = problem, step, sampling, seed
         self.n_threads = resolve_threads(n_threads, 1 << 30)
@@ -239,7 +239,7 @@ class Lab:
         self.excess: dict[Key, float] = {}
         self.done = self.expected = 0
         self._progress = progress
-        self._largest = largest or (lambda method: problem.step_bound(method.rows_a_step))
+        self._is_stable = is_stable or self._within_bound
         self._ledgers: dict[tuple[Method, float], Ledger] = {}
 
     def at(self, multiple: float) -> StepSize:
@@ -249,9 +249,11 @@ class Lab:
         return Constant(self.step.eta * multiple) if isinstance(self.step, Constant) else Scaled(self.step, multiple)
 
     def allowed(self, method: Method, multiple: float) -> bool:
-        """Return whether no run of the method at this multiple is beyond the largest step."""
-        largest = max(at for _, at in method.runs(multiple))
-        return first_eta(self.step) * largest <= self._largest(method)
+        """Return whether tuning may try the runs of the method at this multiple."""
+        return all(self._is_stable(*run) for run in method.runs(multiple))
+
+    def _within_bound(self, method: Method, multiple: float) -> bool:
+        return multiple * first_eta(self.step) <= self.problem.step_bound(method.rows_a_step)
 
     def runs_left(self, keys: Iterable[Key]) -> list[Key]:
         """Return the runs of ``local_sgd`` still to be made for the answers to keys, each once."""
