@@ -18,7 +18,7 @@ import numpy.typing as npt
 from .arguments import number, whole
 from .problem import Problem
 from .schedules import MiniBatch, OneShot
-from .solver import Result, local_sgd
+from .solver import Result, known_options, local_sgd
 from .stepsizes import Constant
 from .trace import Trace, allreduce_bytes
 
@@ -273,6 +273,7 @@ def large_minibatch(
     >>> found.n_rounds, found.n_gradients
     (10, 80)
     """
+    known_options("large_minibatch", options, ("period",), ("schedule",))
     matched = large_minibatch_options(period, n_steps, batch_size)
     result, wall_s = _timed(problem, n_workers=n_workers, **matched, **options)
     return _stochastic(f"large mini-batch, rounds of period {period}", problem, result, wall_s, n_workers, matched)
@@ -323,6 +324,7 @@ def one_worker(
     >>> found.n_rounds, found.n_gradients
     (0, 80)
     """
+    known_options("one_worker", options, (), ("schedule",))
     matched = one_worker_options(n_workers, n_steps)
     result, wall_s = _timed(problem, batch_size=batch_size, **matched, **options)
     return _stochastic("one worker", problem, result, wall_s, 1, {**matched, "batch_size": batch_size})
@@ -365,6 +367,7 @@ def richardson(
     >>> found.n_rounds, found.n_gradients, len(found.traces)
     (1, 160, 2)
     """
+    known_options("richardson", options, ("eta",), ("schedule", "step_size"))
     eta, n_workers = number("eta", eta, above=0.0), whole("n_workers", n_workers)
     n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)
     options = {"schedule": OneShot(), "n_steps": n_steps, "batch_size": batch_size, **options}

@@ -154,6 +154,23 @@ def test_richardson_removes_the_bias_of_one_shot_averaging():
     assert excess < 0.1 * excess_plain
 
 
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda p: fl.baselines.one_worker(p, n_steps=9, step=3), r"one_worker\(\) got .* 'step'; did you mean"),
+        (lambda p: fl.baselines.richardson(p, eta=0.01, n_steps=9, schedule=fl.MiniBatch()),
+         r"richardson\(\) chooses its own 'schedule'$"),
+        (lambda p: fl.baselines.richardson(p, eta=0.01, n_steps=9, step_size=fl.Constant(1.0)),
+         r"richardson\(\) chooses its own 'step_size'"),
+        (lambda p: fl.baselines.large_minibatch(p, period=4, n_steps=9, schedule=fl.OneShot()),
+         r"large_minibatch\(\) chooses its own 'schedule'"),
+    ],
+)  # fmt: skip
+def test_an_option_that_a_baseline_does_not_hand_on_is_named(run, message):
+    with pytest.raises(TypeError, match="^" + message):
+        run(fl.Problem(np.eye(3), np.ones(3)))
+
+
 def test_richardson_says_when_twice_the_step_diverges():
     problem = a_problem("squared")
     with pytest.warns(RuntimeWarning, match="beyond"), pytest.raises(fl.Diverged):

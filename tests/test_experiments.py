@@ -142,6 +142,26 @@ def test_tradeoff_refuses_nothing_to_do(options, message):
         tradeoff(a_problem(), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"replicate": 2}, r"tradeoff\(\) got an unexpected keyword argument 'replicate'; did you mean 'replicates'"),
+        ({"batchsize": 2}, r"tradeoff\(\) got .* 'batchsize'; did you mean 'batch_size'"),
+        ({"schedule": fl.OneShot()}, r"tradeoff\(\) chooses its own 'schedule'; did you mean 'schedules'"),
+        ({"replicates": 2.0}, "replicates must be an int, got 2.0"),
+        ({"n_workers": 2.5}, "n_workers must be an int, got 2.5"),
+        ({"n_workers": None}, "n_workers must be an int, got None"),
+        ({"schedules": "period 16"}, "schedule must have a method next_periods, got 'period 16'"),
+        ({"step_sizes": 0.1}, "step_size must be a StepSize such as .*, got 0.1"),
+        ({"seed": "a"}, "seed must be an int, got 'a'"),
+        ({"progress": 3}, "progress must be a function of .done, total. or None, got 3"),
+    ],
+)
+def test_tradeoff_names_what_it_does_not_take(options, message):
+    with pytest.raises(TypeError, match="^" + message):
+        tradeoff(a_problem(), **{"replicates": 1, **options})
+
+
 @pytest.mark.parametrize("experiment", [tradeoff, compare])
 def test_what_is_no_problem_is_refused(experiment):
     message = r"problem must be a fastlsgd.Problem, got ndarray; pass Problem\(X, y\)"
@@ -521,6 +541,11 @@ def test_compare_refuses_wrong_values(options, message):
     [
         ({"replicates": 1.5}, "replicates must be an int, got 1.5"),
         ({"schedules": [3]}, "schedules must be Schedule objects or names"),
+        ({"schedules": 3}, "schedules must be Schedule objects or names"),
+        ({"seed": "a"}, "seed must be an int, got 'a'"),
+        ({"progress": 3}, "progress must be a function"),
+        ({"test": 3}, r"test must be a pair \(X, y\) or None, got int"),
+        ({"grid": ["a"]}, "grid must hold real numbers"),
         ({"step_size": "large"}, "step_size must be a number or a StepSize"),
     ],
 )

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from .. import baselines, theory
-from ..arguments import number, whole
+from ..arguments import number, reals, seed_of, whole
 from ..cores import one_blas_thread
 from ..problem import DENSE_HESSIAN, Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
-from .lab import Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
+from .lab import Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of, told
 from .metrics import TestPart, mean_interval, ratio_interval
 from .stability import stable_steps
 from .tuning import tune
@@ -163,7 +163,7 @@ def compare(
     n_passes: float = 4,
     sampling: str = "replacement",
     replicates: int = 10,
-    schedules: Sequence[Schedule | str] | None = None,
+    schedules: Sequence[Schedule | str] | Schedule | str | None = None,
     step_size: StepSize | float | None = None,
     seed: int = 0,
     n_threads: int | None = None,
@@ -195,7 +195,7 @@ def compare(
         Gradients of all workers together, divided by the rows.
     sampling : "replacement", "reshuffle" or "blocks"
     replicates : int
-    schedules : sequence of Schedule or of names
+    schedules : sequence of Schedule or of names, or one
         Default and names: "mini-batch averaging", "period 16", "period 256", "adaptive (mu)", "adaptive (mu_eff)",
         "one-shot"; any "period N". Mini-batch averaging, to which ratios refer, is added if missing. A large
         mini-batch is compared with each fixed period.
@@ -227,6 +227,7 @@ def compare(
     started = time.perf_counter()
     check_problem(problem)
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
+    seed, progress = seed_of(seed), told(progress)
     n_passes = number("n_passes", n_passes, above=0.0)
     n_steps = int(n_passes * problem.n_samples // n_workers)
     if n_steps < 1:
@@ -234,6 +235,10 @@ def compare(
             f"n_passes={n_passes:g} of {problem.n_samples} rows are fewer gradients than n_workers={n_workers}, each "
             "of which takes one at least; use fewer workers or more passes"
         )
+    if test is not None and not (isinstance(test, (tuple, list)) and len(test) == 2):
+        raise TypeError(f"test must be a pair (X, y) or None, got {type(test).__name__}")
+    if grid is not None:
+        grid = reals("grid", grid).ravel().tolist()
     tested = None if test is None else TestPart(problem, *test)
     with one_blas_thread(problem.n_params):
         constants = theory.estimate(problem)

@@ -35,6 +35,18 @@ SCHEDULES = (MINI_BATCH, "period 16", "period 256", "adaptive (mu)", "adaptive (
 CURVE_RECORDS = 16
 
 
+def several(given: Any) -> list[Any]:
+    """Return the things given, or a list of the one, of which its user says what is wrong with it."""
+    return [given] if isinstance(given, str) or not np.iterable(given) else list(given)
+
+
+def told(progress: Any) -> Progress | None:
+    """Return the function that is told the progress, which must be one, or None."""
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function of (done, total) or None, got {progress!r}")
+    return progress
+
+
 # ---- methods ----
 
 
@@ -69,7 +81,7 @@ class Method:
 
 
 def methods_of(
-    schedules: Sequence[Schedule | str] | None,
+    schedules: Sequence[Schedule | str] | Schedule | str | None,
     constants: Constants,
     step: StepSize,
     n_workers: int,
@@ -85,7 +97,7 @@ def methods_of(
     ValueError, TypeError
         A name that is not known, or no schedule.
     """
-    named = dict(_named(entry) for entry in (SCHEDULES if schedules is None else schedules))
+    named = dict(_named(entry) for entry in (SCHEDULES if schedules is None else several(schedules)))
     named = {MINI_BATCH: MiniBatch()} | named
     for name, schedule in named.items():
         if isinstance(schedule, AdaptivePeriod):
