@@ -108,7 +108,9 @@ def lbfgs(
     target : float or None
         Stop at the first evaluation whose excess objective F(w) - f_star is not above it.
     tolerance : float
-        Without a target reached: stop when no component of the gradient is larger (SciPy's gtol).
+        Without a target reached: stop when no component of the gradient is larger than this part of what its norm
+        can be at zero, sqrt(2 c F(0) mean |x|^2), c the loss's largest curvature. So the same problem in other units
+        (of weights, rows or targets) takes the same steps.
     f_star : float or None
         The minimum of F; None computes it from ``problem.optimum()`` if there is a target.
     max_passes : int
@@ -153,9 +155,23 @@ def lbfgs(
 
     started = time.perf_counter()
     with contextlib.suppress(_Reached):
+        # F / F(0) as a function of w (unit of the gradient) / F(0): SciPy measures its first step and the gradient
+        # by 1.
+        zero = np.zeros(problem.n_params)
+        first, gradient = evaluate(zero)
+        unit = problem.gradient_unit(first) or 1.0
+        size, length = (first, first / unit) if first > 0.0 else (1.0, 1.0)
+        known = [(first / size, gradient / unit)]  # what SciPy asks for first
+
+        def measured(u: Vector) -> tuple[float, Vector]:
+            if known:
+                return known.pop()
+            value, gradient = evaluate(u * length)
+            return value / size, gradient / unit
+
         optimize.minimize(
-            evaluate,
-            np.zeros(problem.n_params),
+            measured,
+            zero,
             jac=True,
             method="L-BFGS-B",
             # ftol 0: progress too small to see in F is not yet convergence of the gradient.

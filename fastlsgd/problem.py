@@ -572,11 +572,7 @@ class Problem:
         """Return where Newton's method ended, its last step, and whether it came to rest there."""
         w = np.zeros(self.n_params)
         value, gradient = self.objective_and_gradient(w)
-        # By Cauchy-Schwarz and l'^2 <= 2 max(l'') l what the gradient at 0 is at most: its unit, in which labels that
-        # cancel do not count, and with sqrt(F(0)) all that is measured scales as weights, rows and targets do.
-        unit = math.sqrt(2.0 * self.loss.curvature * value) * math.sqrt(self.row_norms().mean_square)
-        if not math.isfinite(unit):
-            raise ValueError(TOO_LARGE)
+        unit = self.gradient_unit(float(value))
         start, before = _norm(gradient), math.inf
         enough, stalled = 1e-20 * value, 1e-10 * value
         direction = np.zeros_like(w)
@@ -607,6 +603,22 @@ class Problem:
             f"no minimum of F found: the gradient's norm is still {_norm(gradient):.1e} after 100 Newton steps; "
             "scale the columns of X alike, or add l2"
         )
+
+    def gradient_unit(self, at_zero: float) -> float:
+        """Return what the norm of the gradient at 0 is at most, F(0) being given: what gradients are held against.
+
+        sqrt(2 c F(0) mean s|x|^2), c the loss's largest curvature, by Cauchy-Schwarz and l'^2 <= 2 c l: labels that
+        cancel do not count, and it scales as weights, rows and targets do.
+
+        Raises
+        ------
+        ValueError
+            It overflows float64.
+        """
+        unit = math.sqrt(2.0 * self.loss.curvature * at_zero) * math.sqrt(self.row_norms().mean_square)
+        if not math.isfinite(unit):
+            raise ValueError(TOO_LARGE)
+        return unit
 
     def _newton_direction(self, w: Vector, gradient: Vector, tolerance: float) -> Vector:
         """Return the solution of Hessian times direction = gradient, to a relative tolerance where it is large."""

@@ -45,6 +45,26 @@ def test_lbfgs_stops_at_the_first_evaluation_within_the_target():
     assert baselines.lbfgs(problem, target=1e-3, f_star=f_star - 1.0).n_passes > found.n_passes
 
 
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize(
+    ("of_rows", "of_weights", "of_targets"),
+    [(2.0**-40, 1, 1), (2.0**40, 1, 1), (1, 2.0**-60, 1), (1, 2.0**60, 1), (1, 1, 2.0**-30)],
+)
+def test_lbfgs_takes_the_same_steps_whatever_the_units(loss, of_rows, of_weights, of_targets):
+    plain = a_problem(loss, l2=0.0)
+    whole = baselines.lbfgs(plain, tolerance=1e-8)
+    of_targets = of_targets if loss == "squared" else 1.0
+    scaled = fl.Problem(plain.X * of_rows, plain.y * of_targets, loss=loss, sample_weight=np.full(400, of_weights))
+    found = baselines.lbfgs(scaled, tolerance=1e-8)
+    assert found.n_rounds == whole.n_rounds > 5
+    np.testing.assert_allclose(found.w * of_rows / of_targets, whole.w, rtol=1e-6)
+    np.testing.assert_allclose(whole.w, plain.optimum(), rtol=1e-6)
+
+
+def test_lbfgs_of_targets_that_are_zero_stays_at_zero():
+    assert not baselines.lbfgs(fl.Problem(np.eye(3), np.zeros(3))).w.any()
+
+
 def test_lbfgs_of_one_worker_sends_nothing():
     assert baselines.lbfgs(a_problem(), n_workers=1).n_bytes == 0
 
