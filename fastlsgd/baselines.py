@@ -181,7 +181,7 @@ def lbfgs(
     return BaselineResult(
         name="L-BFGS",
         w=iterates[int(np.argmin(objectives))],
-        n_rounds=n_passes,
+        n_rounds=_rounds(n_passes, n_workers),
         n_passes=n_passes,
         n_gradients=n_passes * n_samples,
         n_bytes=n_passes * allreduce_bytes(n_workers, problem.n_params + 1),
@@ -226,7 +226,7 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
     return BaselineResult(
         name="one Newton step",
         w=stepped,
-        n_rounds=1,
+        n_rounds=_rounds(1, n_workers),
         n_passes=1,
         n_gradients=n_samples,
         n_bytes=allreduce_bytes(n_workers, problem.n_params**2 + problem.n_params),
@@ -389,11 +389,11 @@ def richardson(
     options = {"schedule": OneShot(), "n_steps": n_steps, "batch_size": batch_size, **options}
     first, first_s = _timed(problem, n_workers=n_workers, step_size=Constant(eta), **options)
     second, second_s = _timed(problem, n_workers=n_workers, step_size=Constant(2 * eta), **options)
-    n_gradients = 2 * n_workers * n_steps * batch_size
+    n_gradients = n_workers * batch_size * (first.state.t + second.state.t)
     return BaselineResult(
         name="one-shot, Richardson",
         w=2.0 * _w_bar(first).astype(np.float64) - _w_bar(second),
-        n_rounds=1,
+        n_rounds=_rounds(1, n_workers),
         n_passes=_passes(problem, n_gradients),
         n_gradients=n_gradients,
         n_bytes=allreduce_bytes(n_workers, 2 * problem.n_params, problem.dtype.itemsize),
@@ -405,6 +405,11 @@ def richardson(
 def _timed(problem: Problem, **options: Any) -> tuple[Result, float]:
     started = time.perf_counter()
     return local_sgd(problem, **options), time.perf_counter() - started
+
+
+def _rounds(messages: int, n_workers: int) -> int:
+    """Return the rounds of so many messages: one worker talks to nobody."""
+    return messages if n_workers > 1 else 0
 
 
 def _passes(problem: Problem, n_gradients: int) -> float:
@@ -419,7 +424,7 @@ def _stochastic(
     name: str, problem: Problem, result: Result, wall_s: float, n_workers: int, ran: dict[str, Any]
 ) -> BaselineResult:
     n_gradients = result.state.t * n_workers * ran["batch_size"]
-    n_rounds = 0 if n_workers == 1 else result.state.n_rounds
+    n_rounds = _rounds(result.state.n_rounds, n_workers)
     return BaselineResult(
         name=name,
         w=_w_bar(result),

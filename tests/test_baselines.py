@@ -65,8 +65,25 @@ def test_lbfgs_of_targets_that_are_zero_stays_at_zero():
     assert not baselines.lbfgs(fl.Problem(np.eye(3), np.zeros(3))).w.any()
 
 
-def test_lbfgs_of_one_worker_sends_nothing():
-    assert baselines.lbfgs(a_problem(), n_workers=1).n_bytes == 0
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda p: baselines.lbfgs(p, n_workers=1),
+        lambda p: baselines.newton_step(p, np.zeros(4), n_workers=1),
+        lambda p: baselines.large_minibatch(p, period=2, n_steps=8, n_workers=1),
+        lambda p: baselines.one_worker(p, n_steps=8),
+        lambda p: baselines.richardson(p, eta=0.01, n_steps=8, n_workers=1),
+    ],
+)
+def test_one_worker_talks_to_nobody(run):
+    found = run(a_problem())
+    assert found.n_rounds == found.n_bytes == 0 < found.n_gradients
+
+
+def test_richardson_counts_what_its_runs_did():
+    found = baselines.richardson(a_problem(), eta=0.01, n_steps=10**9, n_workers=2, batch_size=3, max_time_s=0.05)
+    assert found.n_gradients == sum(trace.records[-1].n_gradients for trace in found.traces) < 10**9
+    assert found.n_passes == found.n_gradients / 400
 
 
 def test_lbfgs_refuses_a_target_that_cannot_be_reached():
