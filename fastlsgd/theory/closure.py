@@ -214,8 +214,13 @@ class Closure:
         """Return where the workers are after that length, at whose end they see what is given."""
         eigenvalues, directions = seen.eigenvalues, seen.directions
         contraction = _contraction(eigenvalues, eta)
-        if length == np.inf and (eta * eigenvalues[-1] >= 2.0 or (contraction <= 0.0).any()):
+        if length == np.inf and eta * eigenvalues[-1] >= 2.0:
             raise ValueError(f"step size {eta:g} is unstable: it must be below {2 / eigenvalues[-1]:g} = 2 / L")
+        if length == np.inf and not eigenvalues[0] > 0.0:
+            raise ValueError(
+                f"where step size {eta:g} spreads them the workers see no curvature along some direction, so they "
+                "settle nowhere; take a smaller step, l2 > 0, or more rows for the Expansion"
+            )
         mean_share, shares = self._shares(contraction, period, age)
         # Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left
         # out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12). Averaging
