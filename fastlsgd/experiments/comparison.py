@@ -223,6 +223,19 @@ def compare(
     KeyboardInterrupt
         Ctrl-C. Once the steps are chosen and the seconds measured, its attribute ``result`` is the Comparison of the
         replicates that are whole. A second Ctrl-C leaves it out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 3)); y = np.where(X[:, 0] + rng.logistic(size=200) > 0, 1.0, -1.0)
+    >>> problem = Problem(X, y, loss="logistic", l2=1e-2)
+    >>> found = compare(problem, n_workers=4, n_passes=2, replicates=2, schedules=["period 16", "one-shot"])
+    >>> often, rarely = found.row("mini-batch averaging"), found.row("one-shot")
+    >>> often.n_rounds, rarely.n_rounds, often.n_gradients == rarely.n_gradients == 2 * 200
+    (100, 1, True)
+    >>> rarely.ratio == rarely.excess_mean / often.excess_mean  # each at its own best step
+    True
     """
     started = time.perf_counter()
     check_problem(problem)

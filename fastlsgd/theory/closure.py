@@ -309,6 +309,19 @@ def settle(
     ------
     ValueError
         It does not: eta is beyond the stability limit, of the mean or of the second moment.
+
+    Examples
+    --------
+    Averaging eight workers at every step leaves each an eighth of the spread of one who is never averaged, or a
+    little less: nearer to the others it sees less noise.
+
+    >>> import fastlsgd as fl
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 3))
+    >>> around = Expansion(fl.Problem(X, X.sum(axis=1) + rng.standard_normal(200)))
+    >>> often, rarely, never = (np.trace(settle(around, 0.01, N, w2=1 / 8).spread) for N in (1, 16, np.inf))
+    >>> bool(0.12 < often / never < 0.125 < rarely / never < 0.25)
+    True
     """
     closure = Closure(around, w2, batch_size, epoch)
     at_optimum = closure.at(np.zeros(len(around.eigenvalues)), eta)

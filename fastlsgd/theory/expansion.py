@@ -79,6 +79,13 @@ class Expansion:
         The Hessian of the penalty, in the eigenbasis.
     pull : array, shape (m,)
         Its gradient at w_star.
+
+    Examples
+    --------
+    >>> X = np.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [0.0, -2.0]])
+    >>> around = Expansion(Problem(X, X @ [1.0, 3.0]))
+    >>> around.w_star, around.eigenvalues, around.gradient(np.array([1.0, 1.0]))
+    (array([1., 3.]), array([0.5, 2. ]), array([0.5, 2. ]))
     """
 
     def __init__(self, problem: Problem, n_rows: int | None = None, w_star: npt.ArrayLike | None = None) -> None:
