@@ -320,7 +320,7 @@ class Problem:
         iterates = self._iterates(w)
         values = _added(self._pass("objective", w=iterates))[: len(iterates)] / self.n_samples
         penalised = iterates[:, : self.n_features]
-        values += 0.5 * self.l2 * np.einsum("ij,ij->i", penalised, penalised)
+        values = _infinite(values + self._penalty(0.5 * penalised, penalised), iterates)
         return values if np.ndim(w) == 2 else float(values[0])
 
     def gradient(self, w: npt.ArrayLike) -> Vector:
@@ -362,10 +362,10 @@ class Problem:
         iterates = self._iterates(w)
         sums = _added(self._pass("gradient", w=iterates)) / self.n_samples
         values, gradients = sums[: len(iterates)], sums[len(iterates) :].reshape(iterates.shape)
-        penalised = iterates.copy()
-        penalised[:, self.n_features :] = 0.0
-        values += 0.5 * self.l2 * np.einsum("ij,ij->i", penalised, penalised)
-        gradients += self.l2 * penalised
+        penalised = iterates[:, : self.n_features]
+        values = _infinite(values + self._penalty(0.5 * penalised, penalised), iterates)
+        if self.l2:
+            gradients[:, : self.n_features] += self.l2 * penalised
         return (values, gradients) if np.ndim(w) == 2 else (float(values[0]), gradients[0])
 
     def excess(self, w: npt.ArrayLike, w_star: npt.ArrayLike | None = None) -> float | Vector:
@@ -391,13 +391,21 @@ class Problem:
         """
         iterates = self._iterates(w)
         reference = self.optimum() if w_star is None else self._iterates(w_star)[0]
-        steps = iterates - reference
+        with np.errstate(over="ignore"):
+            steps = iterates - reference
         changes = _added(self._pass("excess", w=np.vstack([reference, steps])))[1:] / self.n_samples
         penalised = steps[:, : self.n_features]
         # (|w|^2 - |w*|^2) / 2 = <w - w*, w* + (w - w*) / 2>
         middle = reference[: self.n_features] + 0.5 * penalised
-        changes += self.l2 * np.einsum("ij,ij->i", penalised, middle)
+        changes = _infinite(changes + self._penalty(penalised, middle), steps)
         return changes if np.ndim(w) == 2 else float(changes[0])
+
+    def _penalty(self, one: Vector, other: Vector) -> Vector:
+        """Return l2 <one, other> of every row; where that overflows, infinity."""
+        if not self.l2:
+            return np.zeros(len(one))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.l2 * np.einsum("ij,ij->i", one, other)
 
     def excess_resolution(self) -> float:
         """Return the excess over ``optimum()`` below which ``excess`` says nothing; computed once.
@@ -738,6 +746,12 @@ def _added(blocks: np.ndarray) -> Vector:
     out = np.zeros(blocks.shape[1])
     _kernels.add_blocks(np.ascontiguousarray(blocks), out)
     return out
+
+
+def _infinite(values: Vector, iterates: Vector) -> Vector:
+    """Return the values, infinity where sums beyond float64 cancelled: F is so large only far out."""
+    values[np.isnan(values) & ~np.isnan(iterates).any(axis=1)] = np.inf
+    return values
 
 
 def _norm(v: Vector) -> float:
