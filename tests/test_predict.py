@@ -1,5 +1,7 @@
 """Predictions: against the kernels' runs on data, against exact moments, and what is refused."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn import datasets
@@ -292,6 +294,18 @@ def test_periods_and_rounds():
     step = fl.PolynomialDecay(1.0, 0.5)
     exact = theory.n_rounds(fl.AdaptivePeriod(0.1), step, 8, 100_000)
     assert theory.n_rounds_formula(0.1, 8, 1.0, 0.5, 100_000) == pytest.approx(exact, rel=0.03)
+    # Real-valued periods round after round; alpha near its ends has no place of its own.
+    for K, alpha in itertools.product(
+        (0.02, 0.7, 1.25, 8.0, 300.0), (0, 1e-12, 0.1, 0.5, 0.75, 0.95, 0.999, 1 - 1e-12, 1)
+    ):
+        s, rounds = 1.0, 0
+        while (after := s + max(1.0, K * s**alpha)) <= 1e5 + 1:
+            s, rounds = after, rounds + 1
+        rounds += (1e5 + 1 - s) / (after - s)
+        found = theory.n_rounds_formula(1.0 / K, 2, 0.5, alpha, 100_000)
+        assert found == pytest.approx(rounds, rel=0.03, abs=1.0), (K, alpha)
+    assert theory.n_rounds_formula(1e-9, 2, 0.1, 0.5, 1000) == 1.0
+    assert theory.n_rounds_formula(1.0, 8, 1.0, 1e-12, 1000) == 1000
     assert theory.reduction_factor(fl.AdaptivePeriod(0.1), step, 8, 100_000) == 100_000 / exact
     with pytest.raises(ValueError, match="eta must be positive"):
         theory.adaptive_period(0.1, 4, [0.1, 0.0])
