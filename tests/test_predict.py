@@ -277,6 +277,14 @@ def test_gradients_of_the_expansion_are_those_of_the_problem():
     assert around.gradient(delta, around.row_variance(spread)) == pytest.approx(sampled, abs=5e-3)
 
 
+def test_the_interpolation_of_a_mean_period_lies_between_those_of_its_neighbours():
+    """Where steps overshoot, 1 - contraction is negative, and a power that is no integer was no number."""
+    for contraction in (0.5, 1.0, 1.5, 1.9):
+        below, between, above = (float(theory.interpolation(n, contraction, 0.25)) for n in (2, 2.5, 3))
+        assert min(below, above) - 0.05 < between < max(below, above) + 0.05
+    assert float(theory.interpolation(3.0, 1.5, 0.25)) == pytest.approx(0.25 + 0.75 * (1 - (1 + 0.125) / (3 * 1.5)))
+
+
 @pytest.mark.parametrize("period", [1, 2, 7, 1000, 10**9, np.inf])
 @pytest.mark.parametrize("contraction", [1e-14, 1e-9, 1e-4, 0.1, 1.0, 1.9])
 def test_the_interpolation_is_the_mean_over_a_round(period, contraction):

@@ -311,6 +311,7 @@ def bounds_multiplicative(
     """
     mu, lipschitz = _curvatures(mu, lipschitz)
     a, b, distance = number("a", a, above=0.0), number("b", b, least=0.0), number("distance", distance, least=0.0)
+    quadratic = arguments.switch("quadratic", quadratic)
     w2, _ = _squares(n_workers, weights)
     largest = max(a, lipschitz * (1 - w2) + a * w2)
     eta = step_sizes(step_size, n_steps, 2 / largest, "2 / max(a, a_P)")

@@ -193,9 +193,9 @@ def interpolation(period: float, contraction: npt.ArrayLike, w2: float) -> Vecto
         return np.asarray(w2 + (1.0 - w2) * np.where(lost > 0, 1.0, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         inside = np.abs(lost) < 1.0
-        power = np.where(
-            inside, np.expm1(period * np.log1p(-np.where(inside, lost, 0.0))), (1.0 - lost) ** period - 1.0
-        )
+        # Of a mean period that is no integer the power of a negative number is its real part.
+        beyond = np.abs(1.0 - lost) ** period * np.where(lost > 1.0, np.cos(np.pi * period), 1.0) - 1.0
+        power = np.where(inside, np.expm1(period * np.log1p(-np.where(inside, lost, 0.0))), beyond)
         share = 1.0 + power / (period * lost)
     # (N - 1) lost / 2 - (N - 1)(N - 2) lost^2 / 6 + ...: where it is small, 1 + power / (...) keeps no digits.
     few = period * np.abs(lost) < 1e-4
