@@ -24,6 +24,13 @@ from .stepsizes import Constant, StepSize
 __all__ = ["number", "one_of", "reals", "seed_of", "switch", "whole"]
 
 
+def a_problem(problem: Any) -> Problem:
+    """Return the problem, which must be one."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
+    return problem
+
+
 def seconds(name: str, value: Any) -> float | None:
     """Return value as a positive number of seconds, or None."""
     return None if value is None else number(name, value, above=0.0, infinite=True, hint="; None is no limit")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import number, whole
+from .arguments import a_problem, number, whole
 from .problem import Problem
 from .schedules import MiniBatch, OneShot
 from .solver import Result, known_options, local_sgd
@@ -134,13 +134,15 @@ def lbfgs(
     """
     from scipy import optimize  # a tenth of a second to import
 
+    problem = a_problem(problem)
     if target is not None:
         target = number("target", target, above=0.0, hint="; it is an excess objective")
     n_workers, max_passes = whole("n_workers", n_workers), whole("max_passes", max_passes)
     tolerance = number("tolerance", tolerance, least=0.0)
     if target is not None and f_star is None:
         f_star = float(problem.objective(problem.optimum()))
-    n_samples = problem.n_samples  # a stream, which has no rows to go over, is refused before anything runs
+    # A stream, which has no rows to go over, is refused before anything runs.
+    n_samples = problem.n_samples
     objectives: list[float] = []
     iterates: list[Vector] = []
 
@@ -220,7 +222,7 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
     (array([2.4]), 1, 256)
     """
     n_workers = whole("n_workers", n_workers)
-    n_samples = problem.n_samples  # a stream has none, and is refused
+    n_samples = a_problem(problem).n_samples  # a stream has none, and is refused
     started = time.perf_counter()
     stepped = problem.newton_step(w)
     return BaselineResult(

@@ -168,9 +168,7 @@ class Run:
         checkpoint: str | os.PathLike[str] | None = None,
         state: State | None = None,
     ) -> None:
-        if not isinstance(problem, Problem):
-            raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
-        self.problem = problem
+        self.problem = problem = arguments.a_problem(problem)
         self.n_workers = arguments.whole("n_workers", n_workers)
         self.batch_size = arguments.whole("batch_size", batch_size)
         if problem.X is None and (n_steps is None or isinstance(weights, str)):

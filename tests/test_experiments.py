@@ -8,7 +8,7 @@ import pytest
 
 import fastlsgd as fl
 from fastlsgd import theory
-from fastlsgd.experiments import compare, tradeoff
+from fastlsgd.experiments import compare, replicates, tradeoff
 from fastlsgd.experiments.lab import methods_of
 from fastlsgd.experiments.metrics import TestPart, auc, auc_error, mean_interval, r2, r2_error, ratio_interval
 from fastlsgd.experiments.stability import stable_steps
@@ -162,11 +162,22 @@ def test_tradeoff_names_what_it_does_not_take(options, message):
         tradeoff(a_problem(), **{"replicates": 1, **options})
 
 
-@pytest.mark.parametrize("experiment", [tradeoff, compare])
-def test_what_is_no_problem_is_refused(experiment):
+@pytest.mark.parametrize(
+    "use",
+    [
+        tradeoff, compare, fl.local_sgd, fl.Run, theory.estimate, theory.Expansion, theory.data_stability_limit,
+        fl.baselines.lbfgs,
+        lambda X: fl.baselines.newton_step(X, np.zeros(2)),
+        lambda X: replicates(X, n_replicates=2, n_steps=3, step_size="auto"),
+        lambda X: theory.predict(X, 4, fl.Constant(0.1), 2, 10),
+        lambda X: fl.RiskPeriod(0.1).bind(X, fl.Constant(0.1), 2, 10),
+        lambda X: fl.AdaptivePeriod("auto").bind(X, fl.Constant(0.1), 2, 10),
+    ],
+)  # fmt: skip
+def test_what_is_no_problem_is_refused(use):
     message = r"problem must be a fastlsgd.Problem, got ndarray; pass Problem\(X, y\)"
     with pytest.raises(TypeError, match=message):
-        experiment(np.zeros((3, 2)))
+        use(np.zeros((3, 2)))
 
 
 # ---- compare ----

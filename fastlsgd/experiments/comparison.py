@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from .. import baselines, theory
-from ..arguments import number, reals, seed_of, whole
+from ..arguments import a_problem, number, reals, seed_of, whole
 from ..cores import one_blas_thread
 from ..problem import DENSE_HESSIAN, Problem
 from ..schedules import Schedule
@@ -238,7 +238,7 @@ def compare(
     True
     """
     started = time.perf_counter()
-    check_problem(problem)
+    problem = a_problem(problem)
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
     seed, progress = seed_of(seed), told(progress)
     n_passes = number("n_passes", n_passes, above=0.0)
@@ -450,9 +450,3 @@ def need_pandas() -> Any:
             'tables need pandas, which is not installed; run: pip install "fastlsgd[cli]"', name="pandas"
         ) from error
     return pandas
-
-
-def check_problem(problem: Any) -> None:
-    """Refuse what is no Problem, in the words of ``local_sgd``."""
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")

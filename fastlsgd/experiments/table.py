@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import theory
-from ..arguments import seed_of
+from ..arguments import a_problem, seed_of, whole
 from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
 from ..solver import Diverged, Run, known_options
 from ..stepsizes import StepSize
 from ..trace import COLUMNS, allreduce_bytes
-from .comparison import check_problem, need_pandas, whole
+from .comparison import need_pandas
 from .lab import Progress, several, told
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def tradeoff(
     >>> table.groupby("schedule").n_rounds.max().to_dict()
     {'MiniBatch()': 25, 'OneShot()': 1}
     """
-    check_problem(problem)
+    problem = a_problem(problem)
     pd = need_pandas()
     known_options("tradeoff", options, OWN, ("schedule",))
     replicates, seed = whole("replicates", replicates), seed_of(seed)
