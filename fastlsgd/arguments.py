@@ -6,6 +6,7 @@ Those that are single values are looked at in ``scalars``, whose functions stand
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -64,9 +65,12 @@ def record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
         record = whole("record", record, least=0)
         if record <= 1:
             return np.array([n_steps] * int(record), dtype=np.int64)
+        if record > n_steps * math.log(n_steps) + 2:  # so many that no step is left out
+            return np.arange(1, n_steps + 1, dtype=np.int64)
         return np.unique(np.rint(np.geomspace(1, n_steps, int(record)))).astype(np.int64)
-    steps = np.unique(np.asarray(record))
-    if steps.dtype.kind not in "iu" or steps.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
+    given = np.asarray(record)
+    steps = np.unique(given)
+    if steps.dtype.kind not in "iu" or given.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
         raise ValueError(f"record must be an int >= 0 or step numbers from 1 to {n_steps}, got {record!r}")
     return steps.astype(np.int64)
 

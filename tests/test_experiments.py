@@ -135,6 +135,7 @@ def test_without_pandas_the_message_has_the_command(monkeypatch):
         ({"replicates": 0}, "replicates must be an int >= 1, got 0"),
         ({"schedules": []}, "must each name at least one"),
         ({"step_sizes": []}, "must each name at least one"),
+        ({"step_sizes": ["auto"], "step_size": fl.Constant(0.1)}, "give step_sizes or step_size, not both"),
     ],
 )
 def test_tradeoff_refuses_nothing_to_do(options, message):
@@ -540,6 +541,8 @@ def test_compare_of_one_worker_and_one_replicate():
         ({"test": (np.zeros((3, 4)), np.zeros(3))}, "labels -1 and"),
         ({"sampling": "rows"}, "sampling must be"),
         ({"step_size": -1.0}, "eta must be positive"),
+        ({"step_size": lambda t: 0.1}, r"must return one eta a step, shape \(1,\), got \(\)"),
+        ({"seed": 2**64 - 5}, r"seed must be below 2\^64 - 1002, got 18446744073709551611"),
     ],
 )
 def test_compare_refuses_wrong_values(options, message):

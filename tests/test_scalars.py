@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastlsgd as fl
-from fastlsgd import scalars, theory
+from fastlsgd import arguments, scalars, theory
 
 X, Y = np.random.default_rng(0).standard_normal((40, 3)), np.ones(40)
 STREAM = fl.Problem(fl.GaussianStream(3))
@@ -107,6 +107,8 @@ def test_what_is_no_number_is_named(make, message):
         (lambda: fl.GaussianStream(3, spectrum="1/k^1.2.3"), r"spectrum must be '1/k', .*, got '1/k\^1.2.3'"),
         (lambda: fl.GaussianStream(3, target=np.array(["linear", "logistic"])), "target must be"),
         (lambda: run(sampling=np.array(["reshuffle", "replacement"])), "sampling must be 'reshuffle' or"),
+        (lambda: run(record=[[1, 2], [3, 4]]), "record must be an int >= 0 or step numbers from 1 to 8"),
+        (lambda: theory.round_lengths(3, 0, [0.1]), "n_workers must be an int >= 1, got 0"),
         (lambda: run(sampling=""), "sampling must be 'reshuffle' or 'replacement' or 'blocks', got ''"),
         (lambda: run(STREAM, layout="packed"), "a stream has no rows to copy: layout must be"),
         (lambda: run(fl.Problem(X.astype(np.float32), Y.astype(np.float32)), w0=np.full(3, 1e39)),
@@ -154,3 +156,16 @@ def test_lengths_beyond_64_bits_are_cut_where_the_run_ends():
         assert theory.round_lengths(schedule, 2, np.full(8, 0.1)).tolist() == lengths
         result = run(schedule=schedule)
         assert [n for length, n in result.trace.periods for n in [length] * n] == lengths
+
+
+def test_more_records_than_there_are_steps_are_one_a_step():
+    for n_steps in (1, 2, 8, 100):
+        every = list(range(1, n_steps + 1))
+        assert arguments.record_steps(10**12, n_steps).tolist() == every
+        last = int(n_steps * math.log(n_steps)) + 2  # the most that are still log-spaced
+        assert arguments.record_steps(max(2, last), n_steps).tolist() == every
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_period_beyond_all_numbers_is_the_longest_there_is():
+    assert theory.adaptive_period(1e-300, 4, 1e-10) == theory.adaptive_period(1e-200, 4, 1e-10) > 10**18

@@ -241,6 +241,11 @@ def compare(
     problem = a_problem(problem)
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
     seed, progress = seed_of(seed), told(progress)
+    beyond = max(TUNING_OFFSET, replicates) + TUNING_SEEDS
+    if seed + beyond >= 2**64:
+        raise ValueError(
+            f"seed must be below 2^64 - {beyond}, got {seed}: steps are chosen with seeds that far beyond"
+        )
     n_passes = number("n_passes", n_passes, above=0.0)
     n_steps = int(n_passes * problem.n_samples // n_workers)
     if n_steps < 1:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import baselines
+from ..arguments import step_sizes_at
 from ..cores import resolve_threads
 from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
@@ -155,7 +156,7 @@ class Scaled:
 
 def first_eta(step_size: StepSize) -> float:
     """Return eta of the first step."""
-    return float(step_size(np.array([1], dtype=np.int64))[0])
+    return float(step_sizes_at(step_size, np.array([1], dtype=np.int64))[0])
 
 
 def common_step(problem: Problem, step_size: StepSize | float | str | None) -> StepSize:

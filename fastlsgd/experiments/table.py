@@ -95,6 +95,8 @@ def tradeoff(
     replicates, seed = whole("replicates", replicates), seed_of(seed)
     progress = told(progress)
     has_minimum = _has_minimum(problem)
+    if step_sizes is not None and not (isinstance(step_size, str) and step_size == "auto"):
+        raise ValueError(f"give step_sizes or step_size, not both; got step_size={step_size!r} beside step_sizes")
     sizes = [step_size] if step_sizes is None else several(step_sizes)
     if schedules is None:
         schedules = (MiniBatch(), FixedPeriod(16), FixedPeriod(256), OneShot())
