@@ -6,6 +6,7 @@ Those that are single values are looked at in ``scalars``, whose functions stand
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -24,18 +25,29 @@ from .stepsizes import Constant, StepSize
 __all__ = ["number", "one_of", "reals", "seed_of", "switch", "whole"]
 
 
+def a_problem(problem: Any) -> Problem:
+    """Return the problem, which must be one."""
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
+    return problem
+
+
 def seconds(name: str, value: Any) -> float | None:
     """Return value as a positive number of seconds, or None."""
     return None if value is None else number(name, value, above=0.0, infinite=True, hint="; None is no limit")
 
 
 def averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArray[np.float64]:
-    """Return the weights of the averaging, float64, shape (n_workers,), of None, "rows" or an array."""
+    """Return the weights of the averaging, float64, shape (n_workers,), of None, "rows" or an array.
+
+    n_samples of 0: there are no rows to weight by, and "rows" is refused.
+    """
     if weights is None:
         return np.full(n_workers, 1.0 / n_workers)
     if isinstance(weights, str):
-        if weights != "rows":
-            raise ValueError(f"weights must be None, 'rows' or an array, got {weights!r}")
+        if weights != "rows" or not n_samples:
+            named = "None, 'rows'" if n_samples else "None"
+            raise ValueError(f"weights must be {named} or an array, got {weights!r}")
         return shard_sizes(n_samples, n_workers) / n_samples
     values = reals("weights", weights)
     if values.shape != (n_workers,):
@@ -53,9 +65,12 @@ def record_steps(record: Any, n_steps: int) -> npt.NDArray[np.int64]:
         record = whole("record", record, least=0)
         if record <= 1:
             return np.array([n_steps] * int(record), dtype=np.int64)
+        if record > n_steps * math.log(n_steps) + 2:  # so many that no step is left out
+            return np.arange(1, n_steps + 1, dtype=np.int64)
         return np.unique(np.rint(np.geomspace(1, n_steps, int(record)))).astype(np.int64)
-    steps = np.unique(np.asarray(record))
-    if steps.dtype.kind not in "iu" or steps.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
+    given = np.asarray(record)
+    steps = np.unique(given)
+    if steps.dtype.kind not in "iu" or given.ndim != 1 or (steps.size and (steps[0] < 1 or steps[-1] > n_steps)):
         raise ValueError(f"record must be an int >= 0 or step numbers from 1 to {n_steps}, got {record!r}")
     return steps.astype(np.int64)
 

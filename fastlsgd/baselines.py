@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import number, whole
+from .arguments import a_problem, number, whole
 from .problem import Problem
 from .schedules import MiniBatch, OneShot
-from .solver import Result, local_sgd
+from .solver import Result, known_options, local_sgd
 from .stepsizes import Constant
 from .trace import Trace, allreduce_bytes
 
@@ -108,7 +108,9 @@ def lbfgs(
     target : float or None
         Stop at the first evaluation whose excess objective F(w) - f_star is not above it.
     tolerance : float
-        Without a target reached: stop when no component of the gradient is larger (SciPy's gtol).
+        Without a target reached: stop when no component of the gradient is larger than this part of what its norm
+        can be at zero, sqrt(2 c F(0) mean |x|^2), c the loss's largest curvature. So the same problem in other units
+        (of weights, rows or targets) takes the same steps.
     f_star : float or None
         The minimum of F; None computes it from ``problem.optimum()`` if there is a target.
     max_passes : int
@@ -132,13 +134,15 @@ def lbfgs(
     """
     from scipy import optimize  # a tenth of a second to import
 
+    problem = a_problem(problem)
     if target is not None:
         target = number("target", target, above=0.0, hint="; it is an excess objective")
     n_workers, max_passes = whole("n_workers", n_workers), whole("max_passes", max_passes)
     tolerance = number("tolerance", tolerance, least=0.0)
     if target is not None and f_star is None:
         f_star = float(problem.objective(problem.optimum()))
-    n_samples = problem.n_samples  # a stream, which has no rows to go over, is refused before anything runs
+    # A stream, which has no rows to go over, is refused before anything runs.
+    n_samples = problem.n_samples
     objectives: list[float] = []
     iterates: list[Vector] = []
 
@@ -153,9 +157,23 @@ def lbfgs(
 
     started = time.perf_counter()
     with contextlib.suppress(_Reached):
+        # F / F(0) as a function of w (unit of the gradient) / F(0): SciPy measures its first step and the gradient
+        # by 1.
+        zero = np.zeros(problem.n_params)
+        first, gradient = evaluate(zero)
+        unit = problem.gradient_unit(first) or 1.0
+        size, length = (first, first / unit) if first > 0.0 else (1.0, 1.0)
+        known = [(first / size, gradient / unit)]  # what SciPy asks for first
+
+        def measured(u: Vector) -> tuple[float, Vector]:
+            if known:
+                return known.pop()
+            value, gradient = evaluate(u * length)
+            return value / size, gradient / unit
+
         optimize.minimize(
-            evaluate,
-            np.zeros(problem.n_params),
+            measured,
+            zero,
             jac=True,
             method="L-BFGS-B",
             # ftol 0: progress too small to see in F is not yet convergence of the gradient.
@@ -165,7 +183,7 @@ def lbfgs(
     return BaselineResult(
         name="L-BFGS",
         w=iterates[int(np.argmin(objectives))],
-        n_rounds=n_passes,
+        n_rounds=_rounds(n_passes, n_workers),
         n_passes=n_passes,
         n_gradients=n_passes * n_samples,
         n_bytes=n_passes * allreduce_bytes(n_workers, problem.n_params + 1),
@@ -204,13 +222,13 @@ def newton_step(problem: Problem, w: npt.ArrayLike, n_workers: int = 8) -> Basel
     (array([2.4]), 1, 256)
     """
     n_workers = whole("n_workers", n_workers)
-    n_samples = problem.n_samples  # a stream has none, and is refused
+    n_samples = a_problem(problem).n_samples  # a stream has none, and is refused
     started = time.perf_counter()
     stepped = problem.newton_step(w)
     return BaselineResult(
         name="one Newton step",
         w=stepped,
-        n_rounds=1,
+        n_rounds=_rounds(1, n_workers),
         n_passes=1,
         n_gradients=n_samples,
         n_bytes=allreduce_bytes(n_workers, problem.n_params**2 + problem.n_params),
@@ -273,6 +291,7 @@ def large_minibatch(
     >>> found.n_rounds, found.n_gradients
     (10, 80)
     """
+    known_options("large_minibatch", options, ("period",), ("schedule",))
     matched = large_minibatch_options(period, n_steps, batch_size)
     result, wall_s = _timed(problem, n_workers=n_workers, **matched, **options)
     return _stochastic(f"large mini-batch, rounds of period {period}", problem, result, wall_s, n_workers, matched)
@@ -323,6 +342,7 @@ def one_worker(
     >>> found.n_rounds, found.n_gradients
     (0, 80)
     """
+    known_options("one_worker", options, (), ("schedule",))
     matched = one_worker_options(n_workers, n_steps)
     result, wall_s = _timed(problem, batch_size=batch_size, **matched, **options)
     return _stochastic("one worker", problem, result, wall_s, 1, {**matched, "batch_size": batch_size})
@@ -365,16 +385,17 @@ def richardson(
     >>> found.n_rounds, found.n_gradients, len(found.traces)
     (1, 160, 2)
     """
+    known_options("richardson", options, ("eta",), ("schedule", "step_size"))
     eta, n_workers = number("eta", eta, above=0.0), whole("n_workers", n_workers)
     n_steps, batch_size = whole("n_steps", n_steps), whole("batch_size", batch_size)
     options = {"schedule": OneShot(), "n_steps": n_steps, "batch_size": batch_size, **options}
     first, first_s = _timed(problem, n_workers=n_workers, step_size=Constant(eta), **options)
     second, second_s = _timed(problem, n_workers=n_workers, step_size=Constant(2 * eta), **options)
-    n_gradients = 2 * n_workers * n_steps * batch_size
+    n_gradients = n_workers * batch_size * (first.state.t + second.state.t)
     return BaselineResult(
         name="one-shot, Richardson",
         w=2.0 * _w_bar(first).astype(np.float64) - _w_bar(second),
-        n_rounds=1,
+        n_rounds=_rounds(1, n_workers),
         n_passes=_passes(problem, n_gradients),
         n_gradients=n_gradients,
         n_bytes=allreduce_bytes(n_workers, 2 * problem.n_params, problem.dtype.itemsize),
@@ -386,6 +407,11 @@ def richardson(
 def _timed(problem: Problem, **options: Any) -> tuple[Result, float]:
     started = time.perf_counter()
     return local_sgd(problem, **options), time.perf_counter() - started
+
+
+def _rounds(messages: int, n_workers: int) -> int:
+    """Return the rounds of so many messages: one worker talks to nobody."""
+    return messages if n_workers > 1 else 0
 
 
 def _passes(problem: Problem, n_gradients: int) -> float:
@@ -400,7 +426,7 @@ def _stochastic(
     name: str, problem: Problem, result: Result, wall_s: float, n_workers: int, ran: dict[str, Any]
 ) -> BaselineResult:
     n_gradients = result.state.t * n_workers * ran["batch_size"]
-    n_rounds = 0 if n_workers == 1 else result.state.n_rounds
+    n_rounds = _rounds(result.state.n_rounds, n_workers)
     return BaselineResult(
         name=name,
         w=_w_bar(result),

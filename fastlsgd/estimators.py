@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import whole
+from .arguments import switch, whole
 from .data import Shards
 from .problem import Problem
 from .schedules import Schedule
@@ -102,7 +102,7 @@ class _LinearLocalSGD(BaseEstimator):
         """Return coefficients and intercept for the columns of X; note how the run went."""
         whole("n_workers", self.n_workers)
         columns = None
-        if self.standardize and isinstance(X, np.ndarray):
+        if switch("standardize", self.standardize) and isinstance(X, np.ndarray):
             columns = _Columns.measure(X, rows.weights, centred=self.fit_intercept)
         l2 = self.l2
         if isinstance(l2, str) and l2 == "auto":

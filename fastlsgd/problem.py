@@ -24,6 +24,7 @@ from .data import check_column, check_rows, is_memory_mapped, lay_out, whole_row
 from .losses import Loss
 from .newton import conjugate_gradients
 from .scalars import number, reals, switch, whole
+from .separation import free_direction
 from .streams import GaussianStream, QuadraticStream
 from .team import run_pass
 
@@ -37,6 +38,9 @@ BLOCK_ENTRIES = 2**25
 DENSE_HESSIAN = 5000
 # Of sparse rows it is made from dense blocks, so its products with vectors are cheaper much sooner.
 DENSE_HESSIAN_OF_SPARSE = 500
+
+# A row whose curvature is above this part of the loss's largest objects to any move of w.
+OBJECTS = 4e-3
 
 TOO_LARGE = "X is too large: its squared row norms overflow float64; scale its columns first"
 
@@ -316,7 +320,7 @@ class Problem:
         iterates = self._iterates(w)
         values = _added(self._pass("objective", w=iterates))[: len(iterates)] / self.n_samples
         penalised = iterates[:, : self.n_features]
-        values += 0.5 * self.l2 * np.einsum("ij,ij->i", penalised, penalised)
+        values = _infinite(values + self._penalty(0.5 * penalised, penalised), iterates)
         return values if np.ndim(w) == 2 else float(values[0])
 
     def gradient(self, w: npt.ArrayLike) -> Vector:
@@ -358,10 +362,10 @@ class Problem:
         iterates = self._iterates(w)
         sums = _added(self._pass("gradient", w=iterates)) / self.n_samples
         values, gradients = sums[: len(iterates)], sums[len(iterates) :].reshape(iterates.shape)
-        penalised = iterates.copy()
-        penalised[:, self.n_features :] = 0.0
-        values += 0.5 * self.l2 * np.einsum("ij,ij->i", penalised, penalised)
-        gradients += self.l2 * penalised
+        penalised = iterates[:, : self.n_features]
+        values = _infinite(values + self._penalty(0.5 * penalised, penalised), iterates)
+        if self.l2:
+            gradients[:, : self.n_features] += self.l2 * penalised
         return (values, gradients) if np.ndim(w) == 2 else (float(values[0]), gradients[0])
 
     def excess(self, w: npt.ArrayLike, w_star: npt.ArrayLike | None = None) -> float | Vector:
@@ -387,13 +391,21 @@ class Problem:
         """
         iterates = self._iterates(w)
         reference = self.optimum() if w_star is None else self._iterates(w_star)[0]
-        steps = iterates - reference
+        with np.errstate(over="ignore"):
+            steps = iterates - reference
         changes = _added(self._pass("excess", w=np.vstack([reference, steps])))[1:] / self.n_samples
         penalised = steps[:, : self.n_features]
         # (|w|^2 - |w*|^2) / 2 = <w - w*, w* + (w - w*) / 2>
         middle = reference[: self.n_features] + 0.5 * penalised
-        changes += self.l2 * np.einsum("ij,ij->i", penalised, middle)
+        changes = _infinite(changes + self._penalty(penalised, middle), steps)
         return changes if np.ndim(w) == 2 else float(changes[0])
+
+    def _penalty(self, one: Vector, other: Vector) -> Vector:
+        """Return l2 <one, other> of every row; where that overflows, infinity."""
+        if not self.l2:
+            return np.zeros(len(one))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.l2 * np.einsum("ij,ij->i", one, other)
 
     def excess_resolution(self) -> float:
         """Return the excess over ``optimum()`` below which ``excess`` says nothing; computed once.
@@ -471,16 +483,19 @@ class Problem:
         Raises
         ------
         ValueError
-            No minimum was found: without l2 a logistic objective on separable data has none, and with an intercept
-            none where all rows of positive weight have one label.
+            No minimum was found: without l2 a logistic objective has none where some rows can be told from all others
+            (separable data, or a column that is not zero in rows of one label alone), and with an intercept none
+            where all rows of positive weight have one label.
         """
         if self._optimum is None:
-            optimum = self._newton()
+            optimum, last_step, settled = self._newton()
             if self._has_no_minimum(optimum):
                 raise ValueError(
                     "F has no minimum: w separates the two labels, and growing w lowers F for ever; "
                     "a logistic objective on separable data has none unless l2 > 0 (and there are two labels)"
                 )
+            if not settled:
+                self._refuse_free_rows(optimum, last_step)
             optimum.setflags(write=False)
             self._optimum = optimum
         return self._optimum
@@ -525,16 +540,50 @@ class Problem:
         found = [(self.y[rows] * margins)[counts[rows]] for rows, margins in self._margins(w)]
         return all((signed >= 0).all() for signed in found) and any((signed > 0).any() for signed in found)
 
-    def _newton(self) -> Vector:
+    def _refuse_free_rows(self, w: Vector, v: Vector) -> None:
+        """Raise ValueError if v, where Newton's method went last, makes rows better for ever that nothing holds."""
+        if not self.loss.is_binary or self.l2 > 0 or not v.any():
+            return
+        signs, margins = self.y.astype(np.float64), np.empty(self.n_samples)
+        for rows, found in self._margins(w):
+            margins[rows] = found
+        if self.sample_weight is not None:
+            signs[self.sample_weight == 0.0] = 0.0
+        objects = self.loss.d2loss(margins) > OBJECTS * self.loss.curvature
+        wide = self._is_wide()
+        parts = self._stored_blocks if wide and self.is_sparse else self.blocks
+        free = free_direction(parts, signs, objects, v / np.abs(v).max(), self.dtype, wide)
+        if free is None:
+            return
+        moves = np.concatenate([signs[rows] * (block @ free) for rows, block in parts()])
+        told = moves > 1e-6 * moves.max()
+        labels = " and ".join(f"{label:+g}" for label in np.unique(self.y[told]))
+        column = int(np.argmax(np.abs(free[: self.n_features])))
+        raise ValueError(
+            f"F has no minimum: {told.sum()} of {self.n_samples} rows (labelled {labels}) can be told from all "
+            f"others, by column {column} of X or with it, and w grows that way for ever; add l2 > 0, or drop columns "
+            "that are not zero in rows of one label alone"
+        )
+
+    def _stored_blocks(self, n_rows: int = 8192) -> Iterator[tuple[slice, Any]]:
+        """Yield (which rows, those rows as CSR, float64) with the intercept's column of ones if there is one."""
+        from scipy.sparse import csr_array, hstack
+
+        for first in range(0, self.n_samples, n_rows):
+            rows = slice(first, min(first + n_rows, self.n_samples))
+            block = csr_array(self.X[rows]).astype(np.float64)
+            if self.fit_intercept:
+                block = hstack([block, np.ones((rows.stop - first, 1))], format="csr")
+            yield rows, block
+
+    def _newton(self) -> tuple[Vector, Vector, bool]:
+        """Return where Newton's method ended, its last step, and whether it came to rest there."""
         w = np.zeros(self.n_params)
         value, gradient = self.objective_and_gradient(w)
-        # By Cauchy-Schwarz and l'^2 <= 2 max(l'') l what the gradient at 0 is at most: its unit, in which labels that
-        # cancel do not count, and with sqrt(F(0)) all that is measured scales as weights, rows and targets do.
-        unit = math.sqrt(2.0 * self.loss.curvature * value) * math.sqrt(self.row_norms().mean_square)
-        if not math.isfinite(unit):
-            raise ValueError(TOO_LARGE)
+        unit = self.gradient_unit(float(value))
         start, before = _norm(gradient), math.inf
         enough, stalled = 1e-20 * value, 1e-10 * value
+        direction = np.zeros_like(w)
         for _ in range(100):
             near = _norm(gradient) <= 1e-10 * unit
             # As exact as the quadratic rate can use; the last step takes that rate's last digits.
@@ -543,7 +592,8 @@ class Problem:
             # If so little does not fall at the quadratic rate it is rounding, or w is on its way to infinity.
             if near and (decrement <= enough or 0.25 * before < decrement <= stalled):
                 polished = w - direction
-                return polished if _norm(self.gradient(polished)) <= _norm(gradient) else w
+                is_nearer = _norm(self.gradient(polished)) <= _norm(gradient)
+                return polished if is_nearer else w, -direction, bool(decrement <= enough)
             while step > 1e-10:
                 new = w - step * direction
                 new_value, new_gradient = self.objective_and_gradient(new)
@@ -555,17 +605,38 @@ class Problem:
             w, value, gradient, before = new, new_value, new_gradient, decrement
         # Rounding may leave more than that.
         if _norm(gradient) <= 1e-9 * unit:
-            return w
+            return w, -direction, False
+        self._refuse_free_rows(w, -direction)
         raise ValueError(
             f"no minimum of F found: the gradient's norm is still {_norm(gradient):.1e} after 100 Newton steps; "
             "scale the columns of X alike, or add l2"
         )
 
+    def gradient_unit(self, at_zero: float) -> float:
+        """Return what the norm of the gradient at 0 is at most, F(0) being given: what gradients are held against.
+
+        sqrt(2 c F(0) mean s|x|^2), c the loss's largest curvature, by Cauchy-Schwarz and l'^2 <= 2 c l: labels that
+        cancel do not count, and it scales as weights, rows and targets do.
+
+        Raises
+        ------
+        ValueError
+            It overflows float64.
+        """
+        unit = math.sqrt(2.0 * self.loss.curvature * at_zero) * math.sqrt(self.row_norms().mean_square)
+        if not math.isfinite(unit):
+            raise ValueError(TOO_LARGE)
+        return unit
+
     def _newton_direction(self, w: Vector, gradient: Vector, tolerance: float) -> Vector:
         """Return the solution of Hessian times direction = gradient, to a relative tolerance where it is large."""
-        if self.n_params <= (DENSE_HESSIAN_OF_SPARSE if self.is_sparse else DENSE_HESSIAN):
+        if not self._is_wide():
             return _solve(self.hessian(w), gradient)
         return conjugate_gradients(self.hessian_product(w), gradient, tolerance=tolerance, most=2000)
+
+    def _is_wide(self) -> bool:
+        """Whether a matrix over the parameters costs more than its products with vectors."""
+        return self.n_params > (DENSE_HESSIAN_OF_SPARSE if self.is_sparse else DENSE_HESSIAN)
 
     def hessian_product(self, w: npt.ArrayLike) -> Callable[[Vector], Vector]:
         """Return the function v -> Hessian of F at w times v, one pass over the data a call, whatever the size of v.
@@ -675,6 +746,12 @@ def _added(blocks: np.ndarray) -> Vector:
     out = np.zeros(blocks.shape[1])
     _kernels.add_blocks(np.ascontiguousarray(blocks), out)
     return out
+
+
+def _infinite(values: Vector, iterates: Vector) -> Vector:
+    """Return the values, infinity where sums beyond float64 cancelled: F is so large only far out."""
+    values[np.isnan(values) & ~np.isnan(iterates).any(axis=1)] = np.inf
+    return values
 
 
 def _norm(v: Vector) -> float:

@@ -16,7 +16,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -168,9 +168,7 @@ class Run:
         checkpoint: str | os.PathLike[str] | None = None,
         state: State | None = None,
     ) -> None:
-        if not isinstance(problem, Problem):
-            raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")
-        self.problem = problem
+        self.problem = problem = arguments.a_problem(problem)
         self.n_workers = arguments.whole("n_workers", n_workers)
         self.batch_size = arguments.whole("batch_size", batch_size)
         if problem.X is None and (n_steps is None or isinstance(weights, str)):
@@ -615,6 +613,28 @@ def _taking_what(maker: Callable[Given, Any]) -> Callable[[Callable[..., Answer]
     return signed
 
 
+def known_options(function: str, options: Iterable[str], own: Sequence[str] = (), chosen: Sequence[str] = ()) -> None:
+    """Raise TypeError at an option that a function cannot hand on to a run, and name the one that may be meant.
+
+    Parameters
+    ----------
+    function : str
+    options : iterable of str
+        Those given, beside the function's own.
+    own : sequence of str
+        Parameters of its own, which may be what was meant.
+    chosen : sequence of str
+        Options of a run that the function chooses itself.
+    """
+    free = [name for name in inspect.signature(Run).parameters if name not in {"problem", *chosen}]
+    for name in sorted(set(options) - set(free)):
+        meant = own if name in chosen else [*own, *free]
+        nearest = difflib.get_close_matches(name, meant, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        what = "chooses its own" if name in chosen else "got an unexpected keyword argument"
+        raise TypeError(f"{function}() {what} {name!r}{hint}")
+
+
 @_taking_what(Run)
 def local_sgd(problem: Problem, **options: Any) -> Result:
     """Minimise the problem by local SGD with n_workers workers; return Result(w, w_bar, trace, state).
@@ -697,11 +717,7 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     >>> result.state.n_rounds
     200
     """
-    known = inspect.signature(Run).parameters
-    for name in options.keys() - known.keys():
-        nearest = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise TypeError(f"local_sgd() got an unexpected keyword argument {name!r}{hint}")
+    known_options("local_sgd", options)
     run = Run(problem, **options)
     try:
         run.advance()

@@ -204,7 +204,8 @@ class Trace:
             for name, iterate in (("distance_w", record.w), ("distance_w_bar", record.w_bar)):
                 distance = nan
                 if optimum is not None and iterate is not None:
-                    distance = float(np.linalg.norm(iterate.astype(np.float64) - optimum))
+                    with np.errstate(over="ignore"):  # of a run that is about to diverge
+                        distance = float(np.linalg.norm(iterate.astype(np.float64) - optimum))
                 self._lazy[name].append(distance)
 
     def __repr__(self) -> str:

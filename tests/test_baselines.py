@@ -45,8 +45,45 @@ def test_lbfgs_stops_at_the_first_evaluation_within_the_target():
     assert baselines.lbfgs(problem, target=1e-3, f_star=f_star - 1.0).n_passes > found.n_passes
 
 
-def test_lbfgs_of_one_worker_sends_nothing():
-    assert baselines.lbfgs(a_problem(), n_workers=1).n_bytes == 0
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+@pytest.mark.parametrize(
+    ("of_rows", "of_weights", "of_targets"),
+    [(2.0**-40, 1, 1), (2.0**40, 1, 1), (1, 2.0**-60, 1), (1, 2.0**60, 1), (1, 1, 2.0**-30)],
+)
+def test_lbfgs_takes_the_same_steps_whatever_the_units(loss, of_rows, of_weights, of_targets):
+    plain = a_problem(loss, l2=0.0)
+    whole = baselines.lbfgs(plain, tolerance=1e-8)
+    of_targets = of_targets if loss == "squared" else 1.0
+    scaled = fl.Problem(plain.X * of_rows, plain.y * of_targets, loss=loss, sample_weight=np.full(400, of_weights))
+    found = baselines.lbfgs(scaled, tolerance=1e-8)
+    assert found.n_rounds == whole.n_rounds > 5
+    np.testing.assert_allclose(found.w * of_rows / of_targets, whole.w, rtol=1e-6)
+    np.testing.assert_allclose(whole.w, plain.optimum(), rtol=1e-6)
+
+
+def test_lbfgs_of_targets_that_are_zero_stays_at_zero():
+    assert not baselines.lbfgs(fl.Problem(np.eye(3), np.zeros(3))).w.any()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda p: baselines.lbfgs(p, n_workers=1),
+        lambda p: baselines.newton_step(p, np.zeros(4), n_workers=1),
+        lambda p: baselines.large_minibatch(p, period=2, n_steps=8, n_workers=1),
+        lambda p: baselines.one_worker(p, n_steps=8),
+        lambda p: baselines.richardson(p, eta=0.01, n_steps=8, n_workers=1),
+    ],
+)
+def test_one_worker_talks_to_nobody(run):
+    found = run(a_problem())
+    assert found.n_rounds == found.n_bytes == 0 < found.n_gradients
+
+
+def test_richardson_counts_what_its_runs_did():
+    found = baselines.richardson(a_problem(), eta=0.01, n_steps=10**9, n_workers=2, batch_size=3, max_time_s=0.05)
+    assert found.n_gradients == sum(trace.records[-1].n_gradients for trace in found.traces) < 10**9
+    assert found.n_passes == found.n_gradients / 400
 
 
 def test_lbfgs_refuses_a_target_that_cannot_be_reached():
@@ -152,6 +189,23 @@ def test_richardson_removes_the_bias_of_one_shot_averaging():
     assert np.linalg.norm(np.mean(extrapolated, axis=0) - optimum) < 0.25 * bias
     excess, excess_plain = (problem.objective(np.array(W)).mean() - f_star for W in (extrapolated, plain))
     assert excess < 0.1 * excess_plain
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda p: fl.baselines.one_worker(p, n_steps=9, step=3), r"one_worker\(\) got .* 'step'; did you mean"),
+        (lambda p: fl.baselines.richardson(p, eta=0.01, n_steps=9, schedule=fl.MiniBatch()),
+         r"richardson\(\) chooses its own 'schedule'$"),
+        (lambda p: fl.baselines.richardson(p, eta=0.01, n_steps=9, step_size=fl.Constant(1.0)),
+         r"richardson\(\) chooses its own 'step_size'"),
+        (lambda p: fl.baselines.large_minibatch(p, period=4, n_steps=9, schedule=fl.OneShot()),
+         r"large_minibatch\(\) chooses its own 'schedule'"),
+    ],
+)  # fmt: skip
+def test_an_option_that_a_baseline_does_not_hand_on_is_named(run, message):
+    with pytest.raises(TypeError, match="^" + message):
+        run(fl.Problem(np.eye(3), np.ones(3)))
 
 
 def test_richardson_says_when_twice_the_step_diverges():

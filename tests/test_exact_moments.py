@@ -223,3 +223,11 @@ def test_exact_moments_agree_with_the_kernels_monte_carlo():
 @pytest.mark.long
 def test_exact_moments_agree_with_the_kernels_monte_carlo_to_a_percent():
     check_law_12(CASES, 20_000)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("record", [None, [4000, 5000]])
+def test_moments_beyond_the_limit_are_infinite(record):
+    found = exact_moments([1.0, 0.0], 1.0, 4, np.full(5000, 5.0), 4, noise_cov=0.2, record=record)
+    for value in (found.e1, found.e2, found.e3):
+        assert (np.asarray(value) == np.inf).all()

@@ -1,6 +1,7 @@
 """Who may import whom, and that the package works without its optional parts."""
 
 import ast
+import importlib
 import inspect
 import os
 import re
@@ -24,6 +25,7 @@ ALLOWED = {
     "team": {"_kernels"},
     "sparse": set(),
     "newton": set(),
+    "separation": set(),
     **{leaf: {"_kernels", "scalars"} for leaf in LEAVES},
     "datasets": set(),
     "bf16": {"_kernels", "sparse"},
@@ -38,6 +40,7 @@ ALLOWED = {
         "sparse",
         "bf16",
         "newton",
+        "separation",
         "scalars",
         "streams",
         "stream_problem",
@@ -210,6 +213,16 @@ def test_what_users_make_and_call_says_what_it_takes_what_it_refuses_and_shows_i
         text = inspect.getdoc(getattr(fastlsgd.baselines, name))
         assert ">>> " in text, name
         assert re.search(r"^(Parameters|Attributes)\n-+$", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("room", ["theory", "experiments"])
+def test_what_these_rooms_offer_to_call_shows_how(room):
+    """What it returns is shown with it."""
+    module = importlib.import_module(f"fastlsgd.{room}")
+    called = [name for name in module.__all__ if inspect.isfunction(getattr(module, name)) or name == "Expansion"]
+    assert len(called) > 2
+    for name in called:
+        assert ">>> " in inspect.getdoc(getattr(module, name)), name
 
 
 def test_every_public_name_is_there_and_documented():

@@ -1,5 +1,7 @@
 """Predictions: against the kernels' runs on data, against exact moments, and what is refused."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn import datasets
@@ -275,6 +277,14 @@ def test_gradients_of_the_expansion_are_those_of_the_problem():
     assert around.gradient(delta, around.row_variance(spread)) == pytest.approx(sampled, abs=5e-3)
 
 
+def test_the_interpolation_of_a_mean_period_lies_between_those_of_its_neighbours():
+    """Where steps overshoot, 1 - contraction is negative, and a power that is no integer was no number."""
+    for contraction in (0.5, 1.0, 1.5, 1.9):
+        below, between, above = (float(theory.interpolation(n, contraction, 0.25)) for n in (2, 2.5, 3))
+        assert min(below, above) - 0.05 < between < max(below, above) + 0.05
+    assert float(theory.interpolation(3.0, 1.5, 0.25)) == pytest.approx(0.25 + 0.75 * (1 - (1 + 0.125) / (3 * 1.5)))
+
+
 @pytest.mark.parametrize("period", [1, 2, 7, 1000, 10**9, np.inf])
 @pytest.mark.parametrize("contraction", [1e-14, 1e-9, 1e-4, 0.1, 1.0, 1.9])
 def test_the_interpolation_is_the_mean_over_a_round(period, contraction):
@@ -292,6 +302,18 @@ def test_periods_and_rounds():
     step = fl.PolynomialDecay(1.0, 0.5)
     exact = theory.n_rounds(fl.AdaptivePeriod(0.1), step, 8, 100_000)
     assert theory.n_rounds_formula(0.1, 8, 1.0, 0.5, 100_000) == pytest.approx(exact, rel=0.03)
+    # Real-valued periods round after round; alpha near its ends has no place of its own.
+    for K, alpha in itertools.product(
+        (0.02, 0.7, 1.25, 8.0, 300.0), (0, 1e-12, 0.1, 0.5, 0.75, 0.95, 0.999, 1 - 1e-12, 1)
+    ):
+        s, rounds = 1.0, 0
+        while (after := s + max(1.0, K * s**alpha)) <= 1e5 + 1:
+            s, rounds = after, rounds + 1
+        rounds += (1e5 + 1 - s) / (after - s)
+        found = theory.n_rounds_formula(1.0 / K, 2, 0.5, alpha, 100_000)
+        assert found == pytest.approx(rounds, rel=0.03, abs=1.0), (K, alpha)
+    assert theory.n_rounds_formula(1e-9, 2, 0.1, 0.5, 1000) == 1.0
+    assert theory.n_rounds_formula(1.0, 8, 1.0, 1e-12, 1000) == 1000
     assert theory.reduction_factor(fl.AdaptivePeriod(0.1), step, 8, 100_000) == 100_000 / exact
     with pytest.raises(ValueError, match="eta must be positive"):
         theory.adaptive_period(0.1, 4, [0.1, 0.0])
@@ -341,7 +363,7 @@ def test_a_run_binds_risk_period_to_its_problem():
 
 
 def test_bad_rules_are_named():
-    for epsilon in (0.0, -1.0, np.inf, "0.1"):
+    for epsilon in (0.0, -1.0, np.inf):
         with pytest.raises(ValueError, match="epsilon must be positive"):
             fl.RiskPeriod(epsilon)
     with pytest.raises(ValueError, match="sampling must be"):

@@ -74,3 +74,21 @@ def test_the_rule_binds_to_a_quadratic_stream():
     assert run.state.n_rounds == found.n_rounds < 1000
     often = theory.predict(stream, 1, STEP, 16, 1000).excess
     assert found.excess <= 1.1 * often
+
+
+@pytest.mark.parametrize(
+    ("where", "epsilon"), [("rows", 0.03), ("rows", 0.1), ("rows", 0.5), ("stream", 0.01), ("stream", 0.03)]
+)
+def test_the_period_is_the_longest_that_keeps_the_word(problem, where, epsilon):
+    """Up to a sixteenth, to which the last gap is halved; a rule that always answered 2 passed every other test."""
+    model = problem if where == "rows" else fl.Problem(fl.GaussianStream(5, spectrum="1/k", noise=1.0))
+    step = STEP if where == "rows" else fl.Constant(0.05)
+    around = theory.Expansion(problem) if where == "rows" else model
+    options = {"sampling": "replacement"} if where == "rows" else {}
+    chosen = fl.RiskPeriod(epsilon).bind(model, step, 16, 4000, **options).period
+
+    def excess(period):
+        return theory.predict(around, period, step, 16, 4000, **options).excess
+
+    assert excess(chosen) <= (1.0 + epsilon) * excess(1) < excess(chosen + max(1, chosen // 16))
+    assert chosen > 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastlsgd as fl
-from fastlsgd import scalars, theory
+from fastlsgd import arguments, scalars, theory
 
 X, Y = np.random.default_rng(0).standard_normal((40, 3)), np.ones(40)
 STREAM = fl.Problem(fl.GaussianStream(3))
@@ -60,6 +60,8 @@ def test_bounds_hold_with_or_without_themselves():
         (lambda: STREAM.sample(2, seed="a"), "seed must be an int, got 'a'"),
         (lambda: STREAM.sample(2.5), "n_rows must be an int, got 2.5"),
         (lambda: run(max_time_s=[1]), r"max_time_s must be a number, got \[1\]; None is no limit"),
+        (lambda: theory.bounds(fl.Constant(0.1), 9, schedule=4, n_workers=2, mu=1, lipschitz=1, noise=1, distance=1,
+                               weights=["a", "b"]), r"weights must hold real numbers, got \['a', 'b'\]"),
         (lambda: run(weights=["a", "b"]), r"weights must hold real numbers, got \['a', 'b'\]"),
         (lambda: run(w0=["a", "b", "c"]), "w0 must hold real numbers"),
         (lambda: run(n_threads="2"), "n_threads must be an int, got '2'; None is all cores"),
@@ -67,6 +69,14 @@ def test_bounds_hold_with_or_without_themselves():
         (lambda: fl.Problem(X, Y, l2=True), "l2 must be a number, got True"),
         (lambda: fl.Problem(X, Y).objective("abc"), "w must hold real numbers, got 'abc'"),
         (lambda: fl.Problem(X, Y).step_bound("2"), "batch_size must be an int, got '2'"),
+        (lambda: theory.bounds_multiplicative(fl.Constant(0.1), 9, schedule=4, n_workers=2, mu=1, lipschitz=1, a=1,
+                                              b=1, distance=1, quadratic="no"),
+         "quadratic must be True or False, got 'no'"),
+        (lambda: fl.LocalSGDClassifier(standardize="no").fit(X, np.sign(X[:, 0])), "standardize must be True or Fal"),
+        (lambda: theory.stationary_worker([1.0], "a", 1.0), "eta must be a number, got 'a'"),
+        (lambda: fl.RiskPeriod("0.1"), "RiskPeriod: epsilon must be a number, got '0.1'"),
+        (lambda: fl.RiskPeriod(None), "RiskPeriod: epsilon must be a number, got None"),
+        (lambda: fl.RiskPeriod(np.ones(2)), r"RiskPeriod: epsilon must be a number, got array\("),
         (lambda: fl.AdaptivePeriod(None), "AdaptivePeriod: mu must be a number, got None; or 'auto' or 'effective'"),
         (lambda: theory.bounds(fl.Constant(0.1), 9, schedule=4, n_workers=2, mu=None, lipschitz=1,
                                noise=1, distance=1),
@@ -97,6 +107,8 @@ def test_what_is_no_number_is_named(make, message):
         (lambda: fl.GaussianStream(3, spectrum="1/k^1.2.3"), r"spectrum must be '1/k', .*, got '1/k\^1.2.3'"),
         (lambda: fl.GaussianStream(3, target=np.array(["linear", "logistic"])), "target must be"),
         (lambda: run(sampling=np.array(["reshuffle", "replacement"])), "sampling must be 'reshuffle' or"),
+        (lambda: run(record=[[1, 2], [3, 4]]), "record must be an int >= 0 or step numbers from 1 to 8"),
+        (lambda: theory.round_lengths(3, 0, [0.1]), "n_workers must be an int >= 1, got 0"),
         (lambda: run(sampling=""), "sampling must be 'reshuffle' or 'replacement' or 'blocks', got ''"),
         (lambda: run(STREAM, layout="packed"), "a stream has no rows to copy: layout must be"),
         (lambda: run(fl.Problem(X.astype(np.float32), Y.astype(np.float32)), w0=np.full(3, 1e39)),
@@ -106,6 +118,11 @@ def test_what_is_no_number_is_named(make, message):
         (lambda: theory.round_time(4, 2, -1.0, -3), "step_s must be >= 0 and finite, got -1.0"),
         (lambda: theory.round_time(4, 2, 1.0, math.nan), "jitter_s must be >= 0 and finite, got nan"),
         (lambda: theory.interpolation(4, 0.1, 5.0), "w2 must be above 0 and at most 1, got 5.0"),
+        (lambda: theory.stationary_worker([1.0], 0.1, -1.0), "target_variance must be >= 0 and finite, got -1.0"),
+        (lambda: fl.RiskPeriod(0.0), "RiskPeriod: epsilon must be positive and finite, got 0.0"),
+        (lambda: fl.RiskPeriod(0.1, np.array(["a", "b"])), "RiskPeriod: sampling must be 'reshuffle' or 'replac"),
+        (lambda: theory.exact_moments([1.0], 1.0, 1, [0.1], 2, weights="rows", noise_cov=1.0),
+         "weights must be None or an array, got 'rows'"),
         (lambda: fl.baselines.richardson(fl.Problem(X, Y), eta=-1, n_steps=3), "eta must be positive and finite"),
     ],
 )  # fmt: skip
@@ -139,3 +156,16 @@ def test_lengths_beyond_64_bits_are_cut_where_the_run_ends():
         assert theory.round_lengths(schedule, 2, np.full(8, 0.1)).tolist() == lengths
         result = run(schedule=schedule)
         assert [n for length, n in result.trace.periods for n in [length] * n] == lengths
+
+
+def test_more_records_than_there_are_steps_are_one_a_step():
+    for n_steps in (1, 2, 8, 100):
+        every = list(range(1, n_steps + 1))
+        assert arguments.record_steps(10**12, n_steps).tolist() == every
+        last = int(n_steps * math.log(n_steps)) + 2  # the most that are still log-spaced
+        assert arguments.record_steps(max(2, last), n_steps).tolist() == every
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_period_beyond_all_numbers_is_the_longest_there_is():
+    assert theory.adaptive_period(1e-300, 4, 1e-10) == theory.adaptive_period(1e-200, 4, 1e-10) > 10**18

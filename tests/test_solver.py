@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import make_data
+from scipy.sparse import csr_array
 
 import fastlsgd as fl
 from fastlsgd import _kernels
@@ -534,6 +535,48 @@ def test_the_bound_is_where_a_second_moment_grows_from_the_isotropic_start(l2, i
     steps = np.eye(rows.shape[1]) - problem.step_bound() * (rows[:, :, None] * rows[:, None, :] + penalty)
     assert (steps**2).sum(axis=(1, 2)).mean() == pytest.approx(rows.shape[1], rel=1e-10)
     assert data_stability_limit(problem) <= problem.step_bound() * (1 + 1e-3)
+
+
+FAR = [[1e160, 0, 0], [-1e160, 0, 0], [1e200, -1e200, 0], [1e308, 1e308, 1], [np.inf] * 3, [np.inf, -np.inf, 0]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("as_rows", [np.asarray, csr_array])
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_the_objective_of_a_w_far_out_is_infinite_or_finite_but_never_no_number(loss, l2, intercept, as_rows):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 3))
+    problem = fl.Problem(
+        as_rows(X), np.where(X[:, 0] + rng.logistic(size=50) > 0, 1.0, -1.0), loss, l2, fit_intercept=intercept
+    )
+    W = np.column_stack([FAR, np.zeros((len(FAR), int(intercept)))])
+    near = np.zeros((1, problem.n_params))
+    for values in (problem.objective(W), problem.objective_and_gradient(W)[0], problem.excess(W)):
+        assert not np.isnan(values).any()
+        assert (values > 1e100).all()
+        if loss == "squared" or l2:
+            assert (values == np.inf).all()
+    assert problem.objective(np.vstack([near, W]))[0] == problem.objective(near[0])
+    assert np.isnan(problem.objective(np.full(problem.n_params, np.nan)))
+
+
+def test_a_run_that_diverges_has_no_records_that_look_as_if_they_were_missing():
+    X = np.random.default_rng(0).standard_normal((200, 3))
+    problem = fl.Problem(X, X.sum(axis=1))
+    problem.optimum()
+    with pytest.warns(RuntimeWarning, match="is beyond"):
+        run = fl.Run(
+            problem, n_workers=2, n_steps=5000, step_size=fl.Constant(5.0), record=64, schedule=fl.MiniBatch()
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(fl.Diverged):
+            run.advance()
+        for name in ("objective_w", "objective_w_bar", "distance_w", "distance_w_bar"):
+            assert not np.isnan(run.trace[name]).any()
+        assert run.trace.objective_w[-1] == np.inf
 
 
 def test_a_logistic_objective_on_separable_data_has_no_optimum():

@@ -8,6 +8,7 @@ from scipy.sparse.linalg import eigsh
 
 import fastlsgd as fl
 from fastlsgd import experiments
+from fastlsgd.problem import DENSE_HESSIAN
 from fastlsgd.theory import estimate, matrix_free
 from fastlsgd.theory.constants import ESTIMATED
 from fastlsgd.theory.eigenbasis import constants_of
@@ -346,7 +347,7 @@ def test_tradeoff_of_a_wide_problem_has_excesses_once_its_optimum_is_known():
 
 
 def test_a_comparison_beyond_5000_parameters_leaves_out_the_newton_step():
-    problem = rows_of_text(200, 5200, words=5)
+    problem = rows_of_text(60, DENSE_HESSIAN + 1, words=3)
     compared = experiments.compare(
         problem, n_workers=2, n_passes=1, replicates=2, schedules=["one-shot"], grid=[1, 4]
     )

@@ -7,6 +7,7 @@ of the command line: schedules and baselines on one problem, each at the common 
     comparison  compare, Comparison, Row: the job and what it returns
     lab         runs in parallel, each once; what one run costs
     tuning      choosing step sizes
+    stability   which of them may be tried
     predicted   predictions beside replicates
     replication many replicates of one run in one compiled call
     metrics     intervals over replicates; AUC and R2

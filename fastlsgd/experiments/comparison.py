@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from .. import baselines, theory
-from ..arguments import number, whole
+from ..arguments import a_problem, number, reals, seed_of, whole
 from ..cores import one_blas_thread
 from ..problem import DENSE_HESSIAN, Problem
 from ..schedules import Schedule
 from ..stepsizes import StepSize
-from .lab import Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of
+from .lab import Key, Lab, Ledger, Method, Progress, common_step, first_eta, methods_of, told
 from .metrics import TestPart, mean_interval, ratio_interval
+from .stability import stable_steps
 from .tuning import tune
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def compare(
     n_passes: float = 4,
     sampling: str = "replacement",
     replicates: int = 10,
-    schedules: Sequence[Schedule | str] | None = None,
+    schedules: Sequence[Schedule | str] | Schedule | str | None = None,
     step_size: StepSize | float | None = None,
     seed: int = 0,
     n_threads: int | None = None,
@@ -175,8 +176,9 @@ def compare(
     Every stochastic method takes n_passes * n_samples gradients in all (Richardson twice as many) and is judged by
     the excess objective of its average w_bar over the replicates seed, seed + 1, ... Its own step is the best of
     a factor-2 grid around the common step by mean excess on tuning seeds that are not reported (``tuning.Ladder``
-    says how the grid grows). The grid never goes beyond ``Problem.step_bound`` of the rows
-    whose mean gradient a step follows: with averaging at every step those of all workers.
+    says how the grid grows). The grid ends at the limit of stability: with squared loss that of the method's rounds,
+    beyond which the mean over all runs is infinite however well a few look (or a little below that, where rounds are
+    neither one step nor the whole run); else at 2 / l2.
 
     Seconds are those of one run per method and step with n_threads threads and nothing beside it. All other runs
     go in parallel, one thread each, which changes no bit.
@@ -193,7 +195,7 @@ def compare(
         Gradients of all workers together, divided by the rows.
     sampling : "replacement", "reshuffle" or "blocks"
     replicates : int
-    schedules : sequence of Schedule or of names
+    schedules : sequence of Schedule or of names, or one
         Default and names: "mini-batch averaging", "period 16", "period 256", "adaptive (mu)", "adaptive (mu_eff)",
         "one-shot"; any "period N". Mini-batch averaging, to which ratios refer, is added if missing. A large
         mini-batch is compared with each fixed period.
@@ -203,7 +205,8 @@ def compare(
     n_threads : int or None
         Changes the seconds and nothing else.
     grid : sequence of float or None
-        Multiples of the common step to choose own steps from, instead of the growing grid.
+        Multiples of the common step to choose own steps from, instead of the growing grid; all are tried, those
+        beyond the limit of stability too.
     progress : function of (done, total), or None
         Called after each run; total is an estimate until the steps are chosen.
     name : str
@@ -220,10 +223,29 @@ def compare(
     KeyboardInterrupt
         Ctrl-C. Once the steps are chosen and the seconds measured, its attribute ``result`` is the Comparison of the
         replicates that are whole. A second Ctrl-C leaves it out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 3)); y = np.where(X[:, 0] + rng.logistic(size=200) > 0, 1.0, -1.0)
+    >>> problem = Problem(X, y, loss="logistic", l2=1e-2)
+    >>> found = compare(problem, n_workers=4, n_passes=2, replicates=2, schedules=["period 16", "one-shot"])
+    >>> often, rarely = found.row("mini-batch averaging"), found.row("one-shot")
+    >>> often.n_rounds, rarely.n_rounds, often.n_gradients == rarely.n_gradients == 2 * 200
+    (100, 1, True)
+    >>> rarely.ratio == rarely.excess_mean / often.excess_mean  # each at its own best step
+    True
     """
     started = time.perf_counter()
-    check_problem(problem)
+    problem = a_problem(problem)
     n_workers, replicates = whole("n_workers", n_workers), whole("replicates", replicates)
+    seed, progress = seed_of(seed), told(progress)
+    beyond = max(TUNING_OFFSET, replicates) + TUNING_SEEDS
+    if seed + beyond >= 2**64:
+        raise ValueError(
+            f"seed must be below 2^64 - {beyond}, got {seed}: steps are chosen with seeds that far beyond"
+        )
     n_passes = number("n_passes", n_passes, above=0.0)
     n_steps = int(n_passes * problem.n_samples // n_workers)
     if n_steps < 1:
@@ -231,11 +253,18 @@ def compare(
             f"n_passes={n_passes:g} of {problem.n_samples} rows are fewer gradients than n_workers={n_workers}, each "
             "of which takes one at least; use fewer workers or more passes"
         )
+    if test is not None and not (isinstance(test, (tuple, list)) and len(test) == 2):
+        raise TypeError(f"test must be a pair (X, y) or None, got {type(test).__name__}")
+    if grid is not None:
+        grid = reals("grid", grid).ravel().tolist()
     tested = None if test is None else TestPart(problem, *test)
     with one_blas_thread(problem.n_params):
         constants = theory.estimate(problem)
         step = common_step(problem, step_size)
-        lab = Lab(problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress)
+        lab = Lab(
+            problem, step, sampling=sampling, seed=seed, n_threads=n_threads, progress=progress,
+            is_stable=stable_steps(problem, constants, step),
+        )  # fmt: skip
         methods = methods_of(schedules, constants, step, n_workers, n_steps, problem.n_params <= DENSE_HESSIAN)
         seeds = [seed + r for r in range(replicates)]
         with warnings.catch_warnings():  # a grid that goes up to the bound is meant to
@@ -426,9 +455,3 @@ def need_pandas() -> Any:
             'tables need pandas, which is not installed; run: pip install "fastlsgd[cli]"', name="pandas"
         ) from error
     return pandas
-
-
-def check_problem(problem: Any) -> None:
-    """Refuse what is no Problem, in the words of ``local_sgd``."""
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a fastlsgd.Problem, got {type(problem).__name__}; pass Problem(X, y)")

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import baselines
+from ..arguments import step_sizes_at
 from ..cores import resolve_threads
 from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
@@ -33,6 +34,18 @@ RICHARDSON, NEWTON = "one-shot, Richardson", "one-shot + one Newton step"
 SCHEDULES = (MINI_BATCH, "period 16", "period 256", "adaptive (mu)", "adaptive (mu_eff)", ONE_SHOT)
 
 CURVE_RECORDS = 16
+
+
+def several(given: Any) -> list[Any]:
+    """Return the things given, or a list of the one, of which its user says what is wrong with it."""
+    return [given] if isinstance(given, str) or not np.iterable(given) else list(given)
+
+
+def told(progress: Any) -> Progress | None:
+    """Return the function that is told the progress, which must be one, or None."""
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function of (done, total) or None, got {progress!r}")
+    return progress
 
 
 # ---- methods ----
@@ -69,7 +82,7 @@ class Method:
 
 
 def methods_of(
-    schedules: Sequence[Schedule | str] | None,
+    schedules: Sequence[Schedule | str] | Schedule | str | None,
     constants: Constants,
     step: StepSize,
     n_workers: int,
@@ -85,7 +98,7 @@ def methods_of(
     ValueError, TypeError
         A name that is not known, or no schedule.
     """
-    named = dict(_named(entry) for entry in (SCHEDULES if schedules is None else schedules))
+    named = dict(_named(entry) for entry in (SCHEDULES if schedules is None else several(schedules)))
     named = {MINI_BATCH: MiniBatch()} | named
     for name, schedule in named.items():
         if isinstance(schedule, AdaptivePeriod):
@@ -143,7 +156,7 @@ class Scaled:
 
 def first_eta(step_size: StepSize) -> float:
     """Return eta of the first step."""
-    return float(step_size(np.array([1], dtype=np.int64))[0])
+    return float(step_sizes_at(step_size, np.array([1], dtype=np.int64))[0])
 
 
 def common_step(problem: Problem, step_size: StepSize | float | str | None) -> StepSize:
@@ -204,9 +217,9 @@ class Lab:
         Of the runs whose costs are measured.
     n_threads : int or None
     progress : function of (done, total), or None
-    largest : function of a Method, or None
-        The largest step that tuning may try; None is ``Problem.step_bound``, which costs nothing and is no more than
-        necessary: where a few rows are large, the second moment grows at steps far below it.
+    is_stable : function of a Method and a multiple, or None
+        Whether tuning may try that; None is up to ``Problem.step_bound``, which costs nothing and is no more than
+        necessary: where a few rows are large, the second moment grows at steps far below it (``stable_steps``).
 
     Attributes
     ----------
@@ -229,7 +242,7 @@ class Lab:
         seed: int,
         n_threads: int | None,
         progress: Progress | None,
-        largest: Callable[[Method], float] | None = None,
+        is_stable: Callable[[Method, float], bool] | None = None,
     ) -> None:
         self.problem, self.step, self.sampling, self.seed = problem, step, sampling, seed
         self.n_threads = resolve_threads(n_threads, 1 << 30)
@@ -239,7 +252,7 @@ class Lab:
         self.excess: dict[Key, float] = {}
         self.done = self.expected = 0
         self._progress = progress
-        self._largest = largest or (lambda method: problem.step_bound(method.rows_a_step))
+        self._is_stable = is_stable or self._within_bound
         self._ledgers: dict[tuple[Method, float], Ledger] = {}
 
     def at(self, multiple: float) -> StepSize:
@@ -249,9 +262,11 @@ class Lab:
         return Constant(self.step.eta * multiple) if isinstance(self.step, Constant) else Scaled(self.step, multiple)
 
     def allowed(self, method: Method, multiple: float) -> bool:
-        """Return whether no run of the method at this multiple is beyond the largest step."""
-        largest = max(at for _, at in method.runs(multiple))
-        return first_eta(self.step) * largest <= self._largest(method)
+        """Return whether tuning may try the runs of the method at this multiple."""
+        return all(self._is_stable(*run) for run in method.runs(multiple))
+
+    def _within_bound(self, method: Method, multiple: float) -> bool:
+        return multiple * first_eta(self.step) <= self.problem.step_bound(method.rows_a_step)
 
     def runs_left(self, keys: Iterable[Key]) -> list[Key]:
         """Return the runs of ``local_sgd`` still to be made for the answers to keys, each once."""

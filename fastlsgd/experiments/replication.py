@@ -92,7 +92,7 @@ def replicates(
     >>> many.w_bar.shape
     (100, 1, 4)
     """
-    n_workers = arguments.whole("n_workers", n_workers)
+    problem, n_workers = arguments.a_problem(problem), arguments.whole("n_workers", n_workers)
     n_steps = arguments.whole("n_steps", n_steps)
     batch_size = arguments.whole("batch_size", batch_size)
     n_replicates = arguments.whole("n_replicates", n_replicates)

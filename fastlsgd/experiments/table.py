@@ -10,16 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import theory
+from ..arguments import a_problem, seed_of, whole
 from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
-from ..solver import Diverged, Run
+from ..solver import Diverged, Run, known_options
 from ..stepsizes import StepSize
 from ..trace import COLUMNS, allreduce_bytes
-from .comparison import check_problem, need_pandas, whole
-from .lab import Progress
+from .comparison import need_pandas
+from .lab import Progress, several, told
 
 if TYPE_CHECKING:
     import pandas
+
+
+# Parameters of tradeoff in whose place an option of a run may have been given.
+OWN = ("schedules", "step_sizes", "replicates", "progress")
 
 
 def tradeoff(
@@ -84,17 +89,21 @@ def tradeoff(
     >>> table.groupby("schedule").n_rounds.max().to_dict()
     {'MiniBatch()': 25, 'OneShot()': 1}
     """
-    check_problem(problem)
+    problem = a_problem(problem)
     pd = need_pandas()
-    replicates = whole("replicates", replicates)
+    known_options("tradeoff", options, OWN, ("schedule",))
+    replicates, seed = whole("replicates", replicates), seed_of(seed)
+    progress = told(progress)
     has_minimum = _has_minimum(problem)
-    sizes = [step_size] if step_sizes is None else list(step_sizes)
+    if step_sizes is not None and not (isinstance(step_size, str) and step_size == "auto"):
+        raise ValueError(f"give step_sizes or step_size, not both; got step_size={step_size!r} beside step_sizes")
+    sizes = [step_size] if step_sizes is None else several(step_sizes)
     if schedules is None:
         schedules = (MiniBatch(), FixedPeriod(16), FixedPeriod(256), OneShot())
     settings: list[tuple[int, Any, StepSize | str]] = [
         (workers, schedule, size)
-        for workers in ([n_workers] if isinstance(n_workers, (int, np.integer)) else n_workers)
-        for schedule in ([schedules] if hasattr(schedules, "next_periods") else schedules)
+        for workers in several(n_workers)
+        for schedule in several(schedules)
         for size in sizes
     ]
     if not settings:

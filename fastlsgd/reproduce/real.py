@@ -258,10 +258,13 @@ class Bench:
             seed=request.seed,
             n_threads=request.n_threads,
             progress=lambda done, total: request.progress(done, total, label),
-            largest=data.limit if data.is_quadratic else None,
+            is_stable=self._is_stable if data.is_quadratic else None,
         )
         offset = request.seed + TUNING_OFFSET
         self.tuning_seeds = range(offset, offset + TUNING_SEEDS)
+
+    def _is_stable(self, method: Method, multiple: float) -> bool:
+        return multiple * self.safe <= self.data.limit(method)
 
     def own_multiples(self, methods: Sequence[Method]) -> dict[Method, float]:
         """Return the multiple of the safe step that is best for each method, by seeds that are not reported."""

@@ -103,7 +103,8 @@ class AdaptivePeriod:
         others = n_workers if self.form == "mu" else n_workers - 1
         if n_workers == 1:
             return np.full(eta.shape, longest, dtype=np.int64)
-        allowed = self.c / (self.mu * others * eta)
+        with np.errstate(over="ignore", divide="ignore"):
+            allowed = self.c / (self.mu * others * eta)
         # A quotient that is an integer but for rounding must not fall to the one below; and the clip
         # comes before the cast, as eta -> 0 overflows every integer.
         allowed = np.floor(np.minimum(allowed * (1 + 1e-12), float(longest)))

@@ -214,8 +214,13 @@ class Closure:
         """Return where the workers are after that length, at whose end they see what is given."""
         eigenvalues, directions = seen.eigenvalues, seen.directions
         contraction = _contraction(eigenvalues, eta)
-        if length == np.inf and (eta * eigenvalues[-1] >= 2.0 or (contraction <= 0.0).any()):
+        if length == np.inf and eta * eigenvalues[-1] >= 2.0:
             raise ValueError(f"step size {eta:g} is unstable: it must be below {2 / eigenvalues[-1]:g} = 2 / L")
+        if length == np.inf and not eigenvalues[0] > 0.0:
+            raise ValueError(
+                f"where step size {eta:g} spreads them the workers see no curvature along some direction, so they "
+                "settle nowhere; take a smaller step, l2 > 0, or more rows for the Expansion"
+            )
         mean_share, shares = self._shares(contraction, period, age)
         # Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left
         # out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12). Averaging
@@ -304,6 +309,19 @@ def settle(
     ------
     ValueError
         It does not: eta is beyond the stability limit, of the mean or of the second moment.
+
+    Examples
+    --------
+    Averaging eight workers at every step leaves each an eighth of the spread of one who is never averaged, or a
+    little less: nearer to the others it sees less noise.
+
+    >>> import fastlsgd as fl
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((200, 3))
+    >>> around = Expansion(fl.Problem(X, X.sum(axis=1) + rng.standard_normal(200)))
+    >>> often, rarely, never = (np.trace(settle(around, 0.01, N, w2=1 / 8).spread) for N in (1, 16, np.inf))
+    >>> bool(0.12 < often / never < 0.125 < rarely / never < 0.25)
+    True
     """
     closure = Closure(around, w2, batch_size, epoch)
     at_optimum = closure.at(np.zeros(len(around.eigenvalues)), eta)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import a_problem
 from ..problem import Problem
 
 # Up to here a matrix over the parameters is held and its whole spectrum computed: n_samples n_params^2 + n_params^3
@@ -88,7 +89,7 @@ class Constants:
 
 def check_size(problem: Problem) -> None:
     """Raise ValueError if the problem has more parameters than an eigendecomposition can take."""
-    if problem.n_params > MOST_PARAMS:
+    if a_problem(problem).n_params > MOST_PARAMS:
         raise ValueError(
             f"predictions need all eigenvalues of the Hessian: n_params may be at most {MOST_PARAMS}, "
             f"got {problem.n_params}; use fewer features, or FixedPeriod, or AdaptivePeriod with the mu_eff of "

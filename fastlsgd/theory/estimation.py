@@ -64,6 +64,7 @@ def estimate(
     """
     confidence = arguments.number("confidence", confidence, above=0.0, below=1.0, hint="; 0.95 is usual")
     seed = arguments.seed_of(seed)
+    problem = arguments.a_problem(problem)
     if n_rows is not None:
         n_rows = arguments.whole("n_rows", n_rows)
     if problem.X is not None:

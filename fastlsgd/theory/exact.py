@@ -153,7 +153,10 @@ def exact_moments(
             t = upto
         if stop in points:
             averaged = t - tail
-            scaled = eigenvalues * square / averaged**2 if averaged > 0 else np.full(d, np.nan)
+            scaled = np.full(d, np.nan)
+            if averaged > 0:
+                scaled = np.where(eigenvalues > 0.0, eigenvalues * square / averaged**2, 0.0)
+                scaled[np.isnan(scaled)] = np.inf  # beyond the limit, where sums of both signs overflowed
             rows.append(
                 (t, float(mean.sum()), float((eigenvalues * scaled).sum()), 0.5 * float(scaled.sum()), before)
             )
@@ -289,8 +292,9 @@ def stationary_worker(
     """
     eigenvalues = _spectrum(spectrum)
     limit = stability_limit(eigenvalues, batch_size=batch_size, kurtosis=kurtosis)
-    if not 0 < eta < limit:
+    if not 0 < arguments.number("eta", eta) < limit:
         raise ValueError(f"eta must be positive and below the stability limit {limit:g}, got {eta!r}")
+    target_variance = arguments.number("target_variance", target_variance, least=0.0)
     gain = _gain(eigenvalues, eta, batch_size, kurtosis)
     g = float((eigenvalues * gain).sum())
     return gain * target_variance / (1.0 - g)

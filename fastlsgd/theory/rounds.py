@@ -38,7 +38,7 @@ def round_lengths(
     >>> round_lengths([1, 4], n_workers=8, etas=np.full(11, 0.1))
     array([1, 4, 4, 2])
     """
-    steps = step_sizes(etas)
+    steps, n_workers = step_sizes(etas), arguments.whole("n_workers", n_workers)
     schedule = _schedule(periods)
     if getattr(schedule, "needs_objective", False):
         raise ValueError(

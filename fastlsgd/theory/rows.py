@@ -90,6 +90,19 @@ def without_empty_columns(problem: Problem) -> tuple[Problem, npt.NDArray[np.boo
     )
 
 
+def sizes(problem: Problem) -> Vector:
+    """Return s |x|^2 of every row without the intercept's 1, s its weight."""
+    found = np.empty(problem.n_samples)
+    if problem.is_sparse:
+        X = problem.X.astype(np.float64)
+        found[:] = np.asarray(X.multiply(X).sum(axis=1)).ravel()
+    else:
+        for rows, block in problem.blocks():
+            own = block[:, : problem.n_features]
+            found[rows] = np.einsum("ij,ij->i", own, own)
+    return found if problem.sample_weight is None else found * problem.sample_weight
+
+
 def drawn(problem: Problem, n_rows: int, seed: int) -> npt.NDArray[np.int64]:
     """Return n_rows different rows, ascending, drawn by the seed."""
     return np.sort(np.random.default_rng(seed).choice(problem.n_samples, n_rows, replace=False))
