@@ -3,11 +3,11 @@
 A peer is one file in ``peers/``: NEEDS, what must be installed (INSTALL, what to install for it, where that has
 another name); SAME_ARITHMETIC, whether it does our steps on as many gradients. If so, N_WORKERS and
 prepare(problem, n_workers), which returns the function to be timed, everything compiled and converted; it may carry
-``n_gradients``, where they are not all rows. Worker k takes the k-th n_workers-th of the rows as they lie, which is the
-order in which a run of ours visits them: so its answer must be that run's before it is timed, up to NEAR of its norm
-(None: the peer draws an order of its own, and must have learned). If not, settings(problem): such functions by name,
-of which the soonest that ends near enough to the optimum is timed, once as near as one averaged pass of ours and once
-within GOAL. Its excess objective stands beside a peer's time, and ours beside both.
+``n_gradients``, where they are not all rows. Its worker k takes the k-th of n_workers parts of the rows as they lie,
+which is the order in which a run of ours visits them: its answer must be that run's before it is timed, up to NEAR
+times its norm (None: the peer draws an order of its own, and must have learned). If not, settings(problem): such
+functions by name, of which the soonest that ends near enough to the optimum is timed, once as near as one averaged
+pass of ours and once within GOAL. Its excess objective stands beside a peer's time, and ours beside both.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import excess
+from conftest import excess, limit_ns
 from peers._choice import soonest
 
 import fastlsgd as fl
@@ -64,9 +64,11 @@ def bench_peer(benchmark, timed, problem, name, n_workers):
                       step_size=problems.step(problem), record=0).advance().w_bar  # fmt: skip
         assert np.linalg.norm(w - ours) <= peer.NEAR * np.linalg.norm(ours)
     benchmark.group = f"peers, {problem!r}"
-    # Threads and averagings are a peer's own affair (its file says what they are), so they are not counted.
+    # Threads and averagings are a peer's own affair (its file says what they are), so they are not counted; the limit
+    # is that of two threads.
     costs = {"n_threads": None, "schedule": "its own", "n_rounds": None, "n_bytes": None}
-    timed(fit, n_gradients, "gradient", excess=excess(problem, w), n_workers=n_workers, **costs)
+    limit = limit_ns(problem, 2)
+    timed(fit, n_gradients, "gradient", limit_ns=limit, excess=excess(problem, w), n_workers=n_workers, **costs)
 
 
 @pytest.mark.parametrize("goal", ["as near as a pass", f"within {GOAL:g}"])
