@@ -30,12 +30,16 @@ def seconds(name: str, value: Any) -> float | None:
 
 
 def averaging_weights(weights: Any, n_workers: int, n_samples: int) -> npt.NDArray[np.float64]:
-    """Return the weights of the averaging, float64, shape (n_workers,), of None, "rows" or an array."""
+    """Return the weights of the averaging, float64, shape (n_workers,), of None, "rows" or an array.
+
+    n_samples of 0: there are no rows to weight by, and "rows" is refused.
+    """
     if weights is None:
         return np.full(n_workers, 1.0 / n_workers)
     if isinstance(weights, str):
-        if weights != "rows":
-            raise ValueError(f"weights must be None, 'rows' or an array, got {weights!r}")
+        if weights != "rows" or not n_samples:
+            named = "None, 'rows'" if n_samples else "None"
+            raise ValueError(f"weights must be {named} or an array, got {weights!r}")
         return shard_sizes(n_samples, n_workers) / n_samples
     values = reals("weights", weights)
     if values.shape != (n_workers,):

@@ -212,7 +212,9 @@ GOOD = {"mu": 0.1, "lipschitz": 1.0, "noise": 0.5, "distance": 1.0}
      ({"noise": -1}, "noise must be >= 0"), ({"distance": math.nan}, "distance must be >= 0"),
      ({"third": 1.0}, "needs noise4"), ({"third": 1.0, "noise4": 0.1}, "noise4 is at least"),
      ({"n_workers": 0}, "n_workers must be an int"), ({"weights": [0.5, 0.6]}, "sum to 1"),
-     ({"weights": [0.5, 0.25, 0.25]}, "weights must be 2 numbers")],
+     ({"weights": [0.5, 0.25, 0.25]}, r"weights must have shape \(2,\), one a worker, got \(3,\)"),
+     ({"weights": "rows"}, "^weights must be None or an array, got 'rows'"),
+     ({"weights": [np.nan, 1.0]}, "^weights must be finite, >= 0 and sum to 1")],
 )  # fmt: skip
 def test_arguments_out_of_range_are_named(change, message):
     with pytest.raises(ValueError, match=message):

@@ -343,11 +343,9 @@ def _curvatures(mu: float, lipschitz: float) -> tuple[float, float]:
 def _squares(n_workers: int, weights: npt.ArrayLike | None) -> tuple[float, float]:
     """Return the sums of the weights' squares and fourth powers."""
     n_workers = whole("n_workers", n_workers)
-    if weights is None:
+    if weights is None:  # exactly, and without as many numbers as there are workers
         return 1 / n_workers, float(n_workers) ** -3
-    given = np.asarray(weights, dtype=np.float64)
-    if given.shape != (n_workers,) or not (given >= 0).all() or not abs(given.sum() - 1) <= 1e-9:
-        raise ValueError(f"weights must be {n_workers} numbers >= 0, one a worker, that sum to 1; got {weights!r}")
+    given = arguments.averaging_weights(weights, n_workers, 0)
     return float((given**2).sum()), float((given**4).sum())
 
 

@@ -217,9 +217,7 @@ class _Shards:
             if X.shape[1] != self.d:
                 raise ValueError(f"shards must have the same number of features, got {self.d} and {X.shape[1]}")
             self.X[k, : len(y)], self.y[k, : len(y)], self.share[k, : len(y)] = X, y, 1.0 / len(y)
-        if isinstance(weights, str):
-            raise ValueError(f"weights must be None or an array, got {weights!r}")
-        self.weights = averaging_weights(weights, self.n_workers, sum(sizes))
+        self.weights = averaging_weights(weights, self.n_workers, 0)
         self.l2, self.batch_size = number("l2", l2, least=0.0), batch_size
         self.data_hessians = self.over_rows(np.ones_like(self.y))
         self.hessians = self.data_hessians + self.l2 * np.eye(self.d)
