@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from . import __version__
 from .cli_schedules import SCHEDULES_HELP, parse_schedules
+from .scalars import number
 
 try:
     import rich.box
@@ -222,8 +223,8 @@ def tradeoff(
 ) -> None:
     """Measure what averaging rarely costs and saves on your data: see ``TRADEOFF`` for the help text."""
     wanted = None if schedules is None else parse_schedules(schedules)
-    if step is not None and not 0 < step < math.inf:
-        raise ValueError(f"--step must be a positive number, got {step:g}")
+    if step is not None:
+        number("--step", step, above=0.0)
     prefix = None if no_files else _checked_prefix(output)
     watch = _Watch(quiet)
     _interrupt.say = watch.say

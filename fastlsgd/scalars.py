@@ -114,10 +114,10 @@ def seed_of(value: Any) -> int:
     return seed
 
 
-def one_of(name: str, value: Any, names: tuple[str, ...]) -> str:
+def one_of(name: str, value: Any, names: tuple[str, ...], hint: str = "") -> str:
     """Return value, which must be one of the names."""
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, names))}, got {value!r}")
+        raise ValueError(f"{name} must be {' or '.join(map(repr, names))}, got {value!r}{hint}")
     return value
 
 

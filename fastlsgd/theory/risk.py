@@ -64,11 +64,10 @@ class RiskPeriod:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.epsilon, (str, bool)) or not 0 < self.epsilon < math.inf:
-            raise ValueError(f"RiskPeriod: epsilon must be positive and finite, got {self.epsilon!r}")
-        if self.sampling not in ("reshuffle", "replacement", None):
-            raise ValueError(
-                f"RiskPeriod: sampling must be 'reshuffle', 'replacement' or None, got {self.sampling!r}"
+        arguments.number("RiskPeriod: epsilon", self.epsilon, above=0.0)
+        if self.sampling is not None:
+            arguments.one_of(
+                "RiskPeriod: sampling", self.sampling, ("reshuffle", "replacement"), "; None is the run's"
             )
         if self.batch_size is not None:
             arguments.whole("RiskPeriod: batch_size", self.batch_size)
