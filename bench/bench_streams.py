@@ -92,12 +92,12 @@ def bench_steps(timed, small, kind, d, n_threads):
     answer = fl.local_sgd(problem, n_threads=n_threads, record=0, **run)
     other = fl.local_sgd(problem, n_threads=3 - n_threads, record=0, **run)
     assert answer.w_bar.tobytes() == other.w_bar.tobytes()
-    limit_ns = (d if kind == "quadratic" else d + 1) * words_ns("float32") / n_threads
+    limit_ns = d * words_ns("float32")
     if kind != "quadratic":  # whose step has no row
-        limit_ns += cached_step_ns(problem, n_threads, n_workers=8, schedule=run["schedule"])
+        limit_ns += words_ns("float32") + cached_step_ns(problem, 8)
     timed(
         lambda: fl.local_sgd(problem, n_threads=n_threads, record=0, **run), 8 * n_steps, "gradient",
-        limit_ns=limit_ns, **ledger(problem, 8, n_threads, run["schedule"], answer.state.n_rounds),
+        limit_ns=limit_ns / n_threads, **ledger(problem, 8, n_threads, run["schedule"], answer.state.n_rounds),
     )  # fmt: skip
 
 
@@ -113,11 +113,9 @@ def bench_a_million_replicated_steps(timed, small, n_threads):
     once = replicates(problem, n_replicates=n_replicates, **run)
     one = fl.local_sgd(problem, seed=n_replicates - 1, record=0, **run)
     assert np.array_equal(once.w_bar[-1, 0], one.w_bar)
-    limit_ns = 21 * words_ns("float32") / n_threads + cached_step_ns(
-        problem, n_threads, n_workers=4, schedule=schedule
-    )
+    limit_ns = 21 * words_ns("float32") + cached_step_ns(problem, 4)
     timed(
         lambda: replicates(problem, n_replicates=n_replicates, **run), 1000 * n_replicates, "gradient",
-        limit_ns=limit_ns,
+        limit_ns=limit_ns / n_threads,
         **ledger(problem, 4, n_threads, schedule, n_replicates * once.n_rounds),
     )  # fmt: skip

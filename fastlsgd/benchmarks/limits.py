@@ -181,8 +181,7 @@ def sparse_s(X: Any, n_threads: int, *, best_of: int = 5) -> float:
     """
     (n_rows, d), signs = X.shape, np.where(X.data > 0, np.float32(1), np.float32(-1))
     indptr, indices = X.indptr.astype(np.int32), X.indices.astype(np.int32)
-    v, u = np.empty((n_threads, d), np.float32), np.empty((n_threads, d))
-    sums, best = np.empty(n_threads), np.inf
+    sums, best, kept = np.empty(n_threads), np.inf, []
     of_columns, of_margins = np.empty((n_threads, d)), np.empty(n_threads)
     for i in range(n_threads):
         part = slice(*indptr[[n_rows * i // n_threads, n_rows * (i + 1) // n_threads]])
@@ -190,7 +189,9 @@ def sparse_s(X: Any, n_threads: int, *, best_of: int = 5) -> float:
         # Each row's margin is with the sum of the rows before it, and |x|^2 the number of its entries.
         of_margins[i] = (of_columns[i] @ of_columns[i] - (part.stop - part.start)) / 2
     for _ in range(best_of):
-        v[:], u[:] = 0.0, 0.0
+        # Other memory each time: which pages they are decides what stays in the second cache.
+        v, u = np.full((n_threads, d), 0.0, np.float32), np.full((n_threads, d), 0.0)
+        kept.append((v, u))
         arrays = (array.ctypes.data for array in (indptr, indices, signs))
         seconds = _library().limit_sparse(
             *arrays, n_rows, d, n_threads, v.ctypes.data, u.ctypes.data, sums.ctypes.data

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import theory
+from ..arguments import whole
 from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
 from ..solver import Diverged, Run
 from ..stepsizes import StepSize
 from ..trace import COLUMNS, allreduce_bytes
-from .comparison import check_problem, need_pandas, whole
+from .comparison import check_problem, need_pandas
 from .lab import Progress
 
 if TYPE_CHECKING:
