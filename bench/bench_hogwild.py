@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import excess, ledger, skipped_if_missing
+from conftest import excess, ledger, limit_ns, skipped_if_missing
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import problems
@@ -43,6 +43,7 @@ def bench_hogwild(benchmark, timed, problem, n_threads):
         assert excess(problem, w_bar) == pytest.approx(excess(problem, run.advance().w_bar), rel=0.5)
     benchmark.group = f"hogwild, {problem!r}"
     timed(lambda: hogwild(problem, n_threads), problem.n_samples, "gradient",
+          limit_ns=limit_ns(problem, n_threads),
           **ledger(problem, 1, n_threads, "one shared iterate", 0),
           excess=excess(problem, w_bar), excess_w=excess(problem, w))  # fmt: skip
 

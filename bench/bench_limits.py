@@ -1,11 +1,13 @@
 """What the machine can do at best: the denominators of all other benchmarks. Each loop checks its own result."""
 
+from statistics import median
+
 import numpy as np
 import pytest
-from conftest import skipped_if_missing
+from conftest import ROUNDS, skipped_if_missing
 
 from fastlsgd import _kernels
-from fastlsgd.benchmarks import limits
+from fastlsgd.benchmarks import limits, problems
 
 
 def or_skip(function, *arguments, **options):
@@ -39,8 +41,28 @@ def bench_latency_chain(benchmark, timed, v_bytes, width):
     benchmark.extra_info["ns"] = 1e9 * limits.chain_s(v_bytes, width)
 
 
-@pytest.mark.parametrize("v_bytes", [{"baseline": 16, "avx2": 32, "avx512": 64}[isa] for isa in _kernels.isas()])
-def bench_arithmetic_peak(benchmark, timed, v_bytes):
-    or_skip(limits.peak_flops, v_bytes, best_of=1)
-    timed(lambda: limits.peak_flops(v_bytes, best_of=1), 200_000 * 28 * v_bytes // 4, "operation")
-    benchmark.extra_info["gflop_s"] = limits.peak_flops(v_bytes) / 1e9
+@pytest.mark.parametrize("n_threads", [1, 2])
+def bench_steps_on_sparse_rows(benchmark, small, n_threads):
+    X = problems.csr(small=small).X
+    ns = []  # the loop's own: to check what it computed takes longer
+    benchmark.pedantic(lambda: ns.append(1e9 * or_skip(limits.sparse_s, X, n_threads) / X.shape[0]), rounds=ROUNDS)
+    benchmark.extra_info.update(ns_a_row_min=min(ns), ns_a_row_median=median(ns), n_threads=n_threads)
+
+
+V_BYTES = [limits.VECTOR_BYTES[isa] for isa in _kernels.isas()]
+
+
+@pytest.mark.parametrize("v_bytes", V_BYTES)
+def bench_words(benchmark, timed, v_bytes):
+    or_skip(limits.words_s, v_bytes, best_of=1)
+    timed(lambda: limits.words_s(v_bytes, best_of=1), 64 * 4_000, "word")
+    benchmark.extra_info["ns"] = 1e9 * limits.words_s(v_bytes)
+
+
+@pytest.mark.parametrize("itemsize", [4, 8], ids=["float32", "float64"])
+@pytest.mark.parametrize("v_bytes", V_BYTES)
+def bench_arithmetic_peak(benchmark, timed, v_bytes, itemsize):
+    or_skip(limits.peak_flops, v_bytes, itemsize=itemsize, best_of=1)
+    n = 200_000 * 28 * v_bytes // itemsize
+    timed(lambda: limits.peak_flops(v_bytes, itemsize=itemsize, best_of=1), n, "operation")
+    benchmark.extra_info["gflop_s"] = limits.peak_flops(v_bytes, itemsize=itemsize) / 1e9

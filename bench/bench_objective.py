@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import limit_ns
+from conftest import pass_limit_ns
 
 from fastlsgd.benchmarks import problems
 
@@ -17,9 +17,8 @@ def bench_objective(benchmark, timed, iterates, small, d, n_iterates):
         plain = np.logaddexp(0.0, -(problem.X.astype(np.float64) @ w[j]) * problem.y).mean()
         assert values[j] == pytest.approx(plain + 0.5 * problem.l2 * w[j] @ w[j], rel=1e-12)
     benchmark.group = f"objective, d={d}"
-    timed(
-        lambda: problem.objective(w), problem.n_samples, "row", limit_ns=limit_ns(problem, 2), n_iterates=n_iterates
-    )
+    limit_ns = pass_limit_ns(problem, 2, 2 * n_iterates)  # of the margins
+    timed(lambda: problem.objective(w), problem.n_samples, "row", limit_ns=limit_ns, n_iterates=n_iterates)
 
 
 def bench_gradient(benchmark, timed, iterates, problem):
@@ -28,4 +27,4 @@ def bench_gradient(benchmark, timed, iterates, problem):
     plain = problem.X.T.astype(np.float64) @ (-problem.y / (1 + np.exp(margins))) / problem.n_samples + problem.l2 * w
     assert problem.gradient(w) == pytest.approx(plain, rel=1e-9, abs=1e-9 * np.abs(plain).max())
     benchmark.group = "gradient"
-    timed(lambda: problem.gradient(w), problem.n_samples, "row", limit_ns=limit_ns(problem, 2))
+    timed(lambda: problem.gradient(w), problem.n_samples, "row", limit_ns=pass_limit_ns(problem, 2, 4))

@@ -1,8 +1,12 @@
-"""Fresh rows: what a normal number costs here and by NumPy's generators, a row, a step with it, replicates."""
+"""Fresh rows: what a normal number costs here and by NumPy's generators, a row, a step with it, replicates.
+
+The limit of a normal and of a row are the words that they take, nothing made of them (``limits.words_s``); of a step
+and of replicates those words and the same step on rows that lie in the cache, one after the other.
+"""
 
 import numpy as np
 import pytest
-from conftest import ledger
+from conftest import cached_step_ns, ledger, words_ns
 
 import fastlsgd as fl
 from fastlsgd.experiments import replicates
@@ -20,7 +24,7 @@ def bench_normals(timed, small, isa, dtype):
     xi = rows.streamed(0, 0, 20_000)[0]
     assert abs(xi.mean()) < 0.01
     assert abs(xi.var() - 1) < 0.02
-    timed(lambda: rows.make_blocks(n_blocks), n, "normal", isa=isa)
+    timed(lambda: rows.make_blocks(n_blocks), n, "normal", limit_ns=words_ns(dtype), isa=isa)
 
 
 @pytest.mark.parametrize("generator", ["Philox", "SFC64"])
@@ -68,7 +72,11 @@ def bench_rows(timed, small, kind, d):
     # The targets are of these rows: at the optimum the loss is what it should be.
     assert abs(excess) < 0.1 * problem.objective(start)
     n_blocks = 20 if small else 20_000 // d
-    timed(lambda: rows.make_blocks(n_blocks), rows.make_blocks(n_blocks), "row")
+    # A word an entry and one for the target; where entries are no normals, or are some of them, one more an entry.
+    n_words = d + 1 if kind in ("linear", "logistic") else 2 * d + 1
+    timed(
+        lambda: rows.make_blocks(n_blocks), rows.make_blocks(n_blocks), "row", limit_ns=n_words * words_ns("float32")
+    )
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
@@ -84,9 +92,12 @@ def bench_steps(timed, small, kind, d, n_threads):
     answer = fl.local_sgd(problem, n_threads=n_threads, record=0, **run)
     other = fl.local_sgd(problem, n_threads=3 - n_threads, record=0, **run)
     assert answer.w_bar.tobytes() == other.w_bar.tobytes()
+    limit_ns = d * words_ns("float32")
+    if kind != "quadratic":  # whose step has no row
+        limit_ns += words_ns("float32") + cached_step_ns(problem, 8)
     timed(
         lambda: fl.local_sgd(problem, n_threads=n_threads, record=0, **run), 8 * n_steps, "gradient",
-        **ledger(problem, 8, n_threads, run["schedule"], answer.state.n_rounds),
+        limit_ns=limit_ns / n_threads, **ledger(problem, 8, n_threads, run["schedule"], answer.state.n_rounds),
     )  # fmt: skip
 
 
@@ -102,7 +113,9 @@ def bench_a_million_replicated_steps(timed, small, n_threads):
     once = replicates(problem, n_replicates=n_replicates, **run)
     one = fl.local_sgd(problem, seed=n_replicates - 1, record=0, **run)
     assert np.array_equal(once.w_bar[-1, 0], one.w_bar)
+    limit_ns = 21 * words_ns("float32") + cached_step_ns(problem, 4)
     timed(
         lambda: replicates(problem, n_replicates=n_replicates, **run), 1000 * n_replicates, "gradient",
+        limit_ns=limit_ns / n_threads,
         **ledger(problem, 4, n_threads, schedule, n_replicates * once.n_rounds),
     )  # fmt: skip

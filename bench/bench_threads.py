@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from conftest import ledger, skipped_if_missing
+from conftest import ledger, limit_ns, skipped_if_missing
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import problems
@@ -29,4 +29,5 @@ def bench_threads(timed, busy_core, small, n_workers, n_threads, period, load):
     ).check()
     with busy_core.at_work() if load == "busy" else contextlib.nullcontext():
         timed(work.seconds, work.n_gradients, "gradient", load=load,
+              limit_ns=limit_ns(problem, work.run.trace.n_threads),
               **ledger(problem, n_workers, n_threads, work.run.schedule, work.n_rounds))  # fmt: skip

@@ -10,6 +10,7 @@ import fastlsgd as fl
 from fastlsgd.benchmarks import limits, problems
 from fastlsgd.benchmarks.compiled import Missing
 from fastlsgd.benchmarks.timing import Pass
+from fastlsgd.cores import available_cores
 from fastlsgd.trace import allreduce_bytes
 
 SIZES = ("full", "small")
@@ -125,25 +126,93 @@ def limit_ns(problem, n_threads, batch_size=1, share=1.0):
     the vectors that the kernels use on as many cores.
     """
     try:
-        key = (id(problem), n_threads)
-        if key not in _streams:
-            _streams[key] = limits.read_s(problem.X, n_threads, best_of=10)
-        row_s = share * _streams[key] / problem.n_samples * (1 + 1 / problem.n_features)
         flops = problem.n_features * limits.flops_a_feature(batch_size)
-        arithmetic_s = flops / (peak() * n_threads) * problem.dtype.itemsize / 4
+        arithmetic_s = flops / (peak(problem.dtype.itemsize) * on_cores(n_threads))
+        return 1e9 * max(share * row_s(problem, n_threads), arithmetic_s)
     except Missing:
         return float("nan")
-    return 1e9 * max(row_s, arithmetic_s)
 
 
-def peak():
-    """Return the float32 operations a second of one core with the kernels' vectors."""
-    if "peak" not in _peaks:
-        _peaks["peak"] = limits.peak_flops(limits.VECTOR_BYTES.get(fl._kernels.isa(), 16))
-    return _peaks["peak"]
+def pass_limit_ns(problem, n_threads, flops):
+    """Return the nanoseconds a row cannot go under in a pass in float64 of so many operations an entry."""
+    try:
+        entries = problem.n_entries / problem.n_samples if problem.is_sparse else problem.n_features
+        arithmetic_s = flops * entries / (peak(8) * on_cores(n_threads))
+        return 1e9 * max(row_s(problem, n_threads), arithmetic_s)
+    except Missing:
+        return float("nan")
 
 
-_peaks: dict[str, float] = {}
+def row_s(problem, n_threads):
+    """Return the seconds in which n_threads threads read a row and its label, at their rate for all rows."""
+    key = (repr(problem), str(problem.X.indices.dtype) if problem.is_sparse else "", n_threads)
+    if key not in _streams:
+        X = problem.X
+        arrays = [X.data, X.indices] if problem.is_sparse else [X]
+        read_s = sum(limits.read_s(whole_words(array), on_cores(n_threads), best_of=10) for array in arrays)
+        n_bytes = sum(array.nbytes for array in arrays)
+        _streams[key] = read_s / problem.n_samples * (1 + problem.y.nbytes / n_bytes)
+    return _streams[key]
+
+
+def whole_words(array):
+    """Return the array without what its last bytes are beyond words of 64 bits."""
+    flat = array.reshape(-1)
+    return flat[: flat.nbytes // 8 * 8 // flat.itemsize]
+
+
+def on_cores(n_threads):
+    return min(n_threads, available_cores())
+
+
+def peak(itemsize):
+    """Return the operations a second of one core with the kernels' vectors of numbers so wide."""
+    return _once("peak", lambda: limits.peak_flops(v_bytes(), itemsize=itemsize), itemsize)
+
+
+def words_ns(dtype):
+    """Return the nanoseconds of the words that a normal takes, on one core; nan where they cannot be measured."""
+    n_words = np.dtype(dtype).itemsize // 4
+    try:
+        return n_words * 1e9 * _once("words", lambda: limits.words_s(v_bytes()))
+    except Missing:
+        return float("nan")
+
+
+def cached_step_ns(stream, n_workers):
+    """Return the nanoseconds of a step on rows of the stream that lie in the second cache; workers on one core.
+
+    The same loss and step on rows made beforehand, packed, one-shot: what a shard takes beyond half of it, which
+    leaves out how a run begins.
+    """
+
+    def measure():
+        a_shard = max(4, CACHED_BYTES // (stream.n_features * stream.dtype.itemsize * n_workers)) // 2 * 2
+        problem = fl.Problem(*stream.sample(n_workers * a_shard), loss=stream.loss)
+        run = {"n_workers": n_workers, "n_threads": 1, "schedule": fl.OneShot(),
+               "step_size": fl.Constant(stream.safe_step() / 2)}  # fmt: skip
+        half, whole = (Pass(problem, n_steps=n, **run).check() for n in (a_shard // 2, a_shard))
+        took = [min(work.seconds() for _ in range(300)) for work in (half, whole)]
+        return 1e9 * (took[1] - took[0]) / half.n_gradients
+
+    return _once("step", measure, repr(stream), n_workers)
+
+
+CACHED_BYTES = 1 << 19
+
+
+def v_bytes():
+    return limits.VECTOR_BYTES.get(fl._kernels.isa(), 16)
+
+
+def _once(what, measure, *which):
+    key = (what, fl._kernels.isa(), *which)
+    if key not in _measured:
+        _measured[key] = measure()
+    return _measured[key]
+
+
+_measured: dict[tuple, float] = {}
 
 
 def excess(problem, w):

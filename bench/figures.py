@@ -7,7 +7,7 @@ stream from 32 KB to 4 GB.
 from __future__ import annotations
 
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +19,7 @@ import numpy as np
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import limits, machine, problems
-from fastlsgd.benchmarks.timing import Pass, best_of_a_while
+from fastlsgd.benchmarks.timing import Pass, alternate
 
 BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
 COLORS = {20: BLUE, 100: VERMILLION, 1_000: GREEN}
@@ -68,15 +68,22 @@ def named_bytes(n: int) -> str:
     return f"{n >> 30} GB" if n >= 1 << 30 else f"{n >> 20} MB" if n >= 1 << 20 else f"{n >> 10} KB"
 
 
-def points(small: bool) -> list[tuple[int, int, float, float]]:
-    """Return (features, batch size, operations a byte, operations a second) of the step loop on two threads."""
+def points(small: bool) -> list[tuple[int, int, float, float, float]]:
+    """Return (features, batch size, operations a byte, operations a second, GB/s) of the step loop on two threads.
+
+    The last is the read stream over the same rows, in turns with the steps: memory is now faster, now slower.
+    """
     found = []
     for d in COLORS:
         problem = problems.logistic(d, small=small)
+        total = limits.words_sum(problem.X)
+        stream = partial(limits.read_s, problem.X, N_THREADS, best_of=1, total=total)
         for batch in (1, 32):
             work = Pass(problem, n_threads=N_THREADS, batch_size=batch, schedule=fl.FixedPeriod(256)).check()
             flops = d * limits.flops_a_feature(batch)
-            found.append((d, batch, flops / (4 * d + 4), flops / min(best_of_a_while(work) for _ in range(5))))
+            turns = list(alternate({"steps": work, "stream": stream}, 5))
+            step_s, read_s = (min(turn[name] for turn in turns) for name in ("steps", "stream"))
+            found.append((d, batch, flops / (4 * d + 4), flops / step_s, problem.X.nbytes / read_s / 1e9))
     return found
 
 
@@ -102,15 +109,15 @@ def roofline(path: Path, *, small: bool = False) -> None:
             fontsize=7.5,
         )
     measured = points(small)
-    for d, batch, intensity, rate in measured:
-        ceiling = min(roof, bandwidth(1 << 28) * intensity)
+    for d, batch, intensity, rate, gb_s in measured:
+        ceiling = min(roof, gb_s * intensity)
         look = {"marker": "o" if batch == 1 else "s", "color": COLORS[d], "markersize": 7}
-        label = f"d = {d}, batch {batch}: {rate / 1e9:.0f} Gflop/s, {rate / 1e9 / ceiling:.2f} of the ceiling"
+        label = f"d = {d}, batch {batch}: {rate / 1e9:.0f} Gflop/s, {rate / 1e9 / ceiling:.2f} of its ceiling"
         axes.plot([intensity], [rate / 1e9], ls="none", label=label, mfc=COLORS[d] if batch == 1 else "white", **look)
     axes.set(
         xscale="log", yscale="log", xlim=SPAN, xlabel="operations a byte read", ylabel="Gflop a second, two threads"
     )
-    low = min(rate for *_, rate in measured) / 1e9 / 3
+    low = min(rate for *_, rate, _ in measured) / 1e9 / 3
     axes.set_ylim(low, 2 * roof)
     marks = [mark for mark in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if low < mark < 2 * roof]
     axes.set_yticks(marks, [str(mark) for mark in marks])
@@ -120,7 +127,8 @@ def roofline(path: Path, *, small: bool = False) -> None:
     axes.legend(loc="lower right", fontsize=7.5, frameon=True)
     axes.set_title(
         "Averaged logistic SGD, float32, P = 2 on two threads, period 256, packed rows out of cache\n"
-        "a row: 4d + 4 bytes; 7d operations at batch 1, 4d + 4d/32 at batch 32",
+        "a row: 4d + 4 bytes; 7d operations at batch 1, 4d + 4d/32 at batch 32; "
+        "a point's ceiling: the read stream in turns with it",
         fontsize=9, loc="left",
     )  # fmt: skip
     label_slopes(figure, axes, slopes)

@@ -1,6 +1,7 @@
 """Arguments of a run: each checked once, with a message that says what to do.
 
-Those that are single values are looked at in ``scalars``, whose functions stand here too.
+Those that are single values are looked at in ``scalars``, whose functions stand here too: rooms above this one take
+them from here, those below it, which cannot, from there.
 """
 
 from __future__ import annotations

@@ -171,9 +171,8 @@ class Run:
         self.problem = problem = arguments.a_problem(problem)
         self.n_workers = arguments.whole("n_workers", n_workers)
         self.batch_size = arguments.whole("batch_size", batch_size)
-        if problem.X is None and (n_steps is None or isinstance(weights, str)):
-            what = "n_steps: local steps per worker" if n_steps is None else "weights as None or numbers"
-            raise ValueError(f"a stream has no rows to count; say {what}")
+        if problem.X is None and n_steps is None:
+            raise ValueError("a stream has no rows to count; say n_steps: local steps per worker")
         if n_steps is None:  # one pass over the data
             n_steps = max(1, -(-problem.n_samples // (self.n_workers * self.batch_size)))
         self.n_steps = arguments.whole("n_steps", n_steps)
@@ -184,9 +183,8 @@ class Run:
         self.sampling = arguments.one_of("sampling", sampling, problem.samplings)
         self.partition = arguments.one_of("partition", partition, ("iid", "contiguous"))
         self.average = Average.parse(average, self.n_steps)
-        self.weights = arguments.averaging_weights(
-            weights, self.n_workers, problem.n_samples if isinstance(weights, str) else 0
-        )
+        n_rows = 0 if problem.X is None else problem.n_samples
+        self.weights = arguments.averaging_weights(weights, self.n_workers, n_rows)
         self.step_size = arguments.resolve_step_size(step_size, problem, self.batch_size, self.n_steps)
         # None, or what the schedule's own questions to the problem may use too.
         self._n_threads = n_threads
@@ -359,7 +357,8 @@ class Run:
         Raises
         ------
         KeyboardInterrupt
-            At Ctrl-C, within one slice (about 50 ms); the run is whole and can be advanced again.
+            At Ctrl-C, within one slice (about 50 ms, or one step of all workers where its batches take longer); the
+            run is whole and can be advanced again.
         Diverged
             An iterate is no longer finite; the run stands where the slice began.
         """
@@ -681,7 +680,8 @@ def local_sgd(problem: Problem, **options: Any) -> Result:
     record : int or array of int
         0 for none; m for m log-spaced steps from 1 to n_steps, both included; or the steps themselves.
     max_time_s : float or None
-        Stop after about so many seconds, between two slices.
+        Stop after about so many seconds, between two slices: of about 50 ms, or of one step of all workers where its
+        batches take longer.
     callback : function of a Record, or None
         Called at each record; returning True stops the run.
     checkpoint : path or None

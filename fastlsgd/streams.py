@@ -31,9 +31,10 @@ class GaussianStream:
     spectrum : "1/k", "1/k^POWER", number or array, shape (n_features,)
         Eigenvalues of H = E x x', which is diagonal: all >= 0, not all 0.
     noise : float
-        Standard deviation of a linear target's noise, >= 0.
+        Standard deviation of a linear target's noise, >= 0. Labels have none beside their law: it is refused there.
     target : "linear" or "logistic"
         y = <x, w_star> + noise e with e normal; or a label -1 or +1, +1 with probability 1 / (1 + exp(-<x, w_star>)).
+        With ``loss="squared"`` labels are numbers to be fitted: least squares, whose optimum is not w_star.
     w_star : array, shape (n_features,), or None
         None is 1 / sqrt(n_features) everywhere.
     kurtosis : float, >= 1
@@ -69,6 +70,8 @@ class GaussianStream:
         object.__setattr__(self, "dtype", _dtype(self.dtype))
         number("noise", self.noise, least=0.0, hint="; it is a standard deviation")
         one_of("target", self.target, ("linear", "logistic"))
+        if self.target == "logistic" and self.noise != 1.0:
+            raise ValueError(f"noise is a linear target's, and labels have none, got {self.noise!r}: leave it out")
         number("kurtosis", self.kurtosis, least=1.0, hint="; it is E z^4 of a variable of variance 1")
 
     @property

@@ -12,8 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import exact
 import numpy as np
 import pytest
+import scipy.sparse
 
 import fastlsgd as fl
 from fastlsgd.benchmarks import compiled, limits, machine, memory, problems, report, targets, timing
@@ -60,10 +62,36 @@ def test_barriers_let_nobody_through_too_soon():
         assert measured(limits.barrier_s, 500, best_of=3) > 0
 
 
-def test_the_peak_counts_unfused_operations():
-    assert measured(limits.peak_flops, 16, best_of=2) > 0
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_the_peak_counts_unfused_operations(itemsize):
+    assert measured(limits.peak_flops, 16, itemsize=itemsize, best_of=2) > 0
     with pytest.raises(Missing, match="24-byte"):
-        limits.peak_flops(24)
+        limits.peak_flops(24, itemsize=itemsize)
+
+
+def test_the_bare_loop_on_sparse_rows_computes_what_it_should():
+    X = problems.csr(small=True).X
+    for n_threads in (1, 2, 3):
+        assert measured(limits.sparse_s, X, n_threads, best_of=2) > 0
+    twice = X.copy()
+    twice.indices[1] = twice.indices[0]  # of which v keeps one
+    with pytest.raises(RuntimeError, match="sparse"):
+        limits.sparse_s(twice, 1, best_of=1)
+    with pytest.raises(Missing, match="sparse rows"):
+        limits.sparse_s(scipy.sparse.csr_array(np.ones((2, 1025), np.float32)), 1)
+
+
+def test_the_words_are_those_of_the_twin_in_numpy(monkeypatch):
+    n = 40
+    expected = sum(
+        (word[1] << 32 | word[0]) + (word[3] << 32 | word[2])
+        for word in (exact.philox((call, 0, 0, 0xFFFFFFF0), (limits.WORDS_SEED, 0), 8) for call in range(16 * n))
+    )
+    assert limits._words_result(n) == expected % 2**64
+    assert measured(limits.words_s, 16, n=n, best_of=1) > 0
+    monkeypatch.setattr(limits, "_words_result", lambda n: expected % 2**64 + 1)
+    with pytest.raises(RuntimeError, match="words"):
+        limits.words_s(16, n=n, best_of=1)
 
 
 @pytest.mark.parametrize("width", [1, 4])

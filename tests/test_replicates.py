@@ -124,7 +124,7 @@ def test_one_that_diverges_leaves_the_others_alone():
         (dense, {"n_replicates": 0}, "n_replicates must be an int >= 1"),
         (PROBLEMS["gaussian"], {"record": [0]}, "record must be"),
         (dense, {"seed": 2**64 - 1}, "seeds must stay below"),
-        (PROBLEMS["gaussian"], {"weights": "rows"}, "no rows to count"),
+        (PROBLEMS["gaussian"], {"weights": "rows"}, "weights must be None or an array"),
         (PROBLEMS["gaussian"], {"sampling": "replacement"}, "sampling must be"),
     ],
 )

@@ -35,7 +35,8 @@ def made_by_twin(stream, n, seed, worker):
 @pytest.mark.parametrize("d", [1, 3, 20, 70, 150])
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_are_those_of_the_twin_on_every_instruction_set(isa, kind, d, dtype):
-    stream = fl.GaussianStream(d, noise=0.5, dtype=dtype, **KINDS[kind])
+    noise = {} if kind == "labels" else {"noise": 0.5}
+    stream = fl.GaussianStream(d, **noise, dtype=dtype, **KINDS[kind])
     X, y = fl.Problem(stream).sample(70, seed=2**40 + 7, worker=2)
     expected_X, expected_y = made_by_twin(stream, 70, 2**40 + 7, 2)
     assert np.array_equal(X, expected_X)
@@ -377,6 +378,7 @@ def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
         (lambda: fl.GaussianStream(3, spectrum=-1.0), "spectrum must be finite and >= 0"),
         (lambda: fl.GaussianStream(3, noise=-1), "noise must be"),
         (lambda: fl.GaussianStream(3, target="poisson"), "target must be"),
+        (lambda: fl.GaussianStream(3, target="logistic", noise=5.0), "labels have none, got 5.0: leave it out"),
         (lambda: fl.GaussianStream(3, kurtosis=0.9), "kurtosis must be"),
         (lambda: fl.GaussianStream(3, w_star=[1.0]), "w_star must be finite and have shape"),
         (lambda: fl.GaussianStream(3, dtype="int32"), "dtype must be float32 or float64"),
@@ -398,7 +400,7 @@ def test_a_checkpoint_of_another_stream_is_refused(tmp_path):
         (lambda: fl.theory.estimate(fl.Problem(fl.GaussianStream(3))), r"to estimate from; draw an array"),
         (lambda: run(fl.Problem(fl.GaussianStream(3)), sampling="reshuffle"), "sampling must be 'stream'"),
         (lambda: run(fl.Problem(fl.GaussianStream(3)), partition="contiguous"), "partition must be 'iid'"),
-        (lambda: run(fl.Problem(fl.GaussianStream(3)), weights="rows"), "no rows to count; say weights as"),
+        (lambda: run(fl.Problem(fl.GaussianStream(3)), weights="rows"), "weights must be None or an array"),
         (lambda: run(fl.Problem(np.ones((9, 2)), np.ones(9)), sampling="stream"), "sampling must be"),
     ],
 )  # fmt: skip

@@ -19,6 +19,7 @@ from ._choice import soonest
 
 NEEDS = "jax"
 SAME_ARITHMETIC = True
+NEAR = 1e-4
 N_WORKERS = (2, 8)
 PERIOD = 256
 WHOLE_LOOPS = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=1000000000000"
@@ -34,11 +35,12 @@ def prepare(problem, n_workers):
 
     P, d = n_workers, problem.n_params
     eta, l2 = np.float32(step_of(problem).eta), np.float32(problem.l2)
-    period = min(PERIOD, problem.n_samples // P)
-    n_rounds = problem.n_samples // P // period
+    shard = problem.n_samples // P
+    period = min(PERIOD, shard)
+    n_rounds = shard // period
     n_steps = n_rounds * period
-    X = jnp.asarray(np.ascontiguousarray(problem.X[: P * n_steps].reshape(P, n_steps, -1).swapaxes(0, 1)))
-    y = jnp.asarray(np.ascontiguousarray(problem.y[: P * n_steps].reshape(P, n_steps).T))
+    X = jnp.asarray(np.ascontiguousarray(problem.X[: P * shard].reshape(P, shard, -1)[:, :n_steps].swapaxes(0, 1)))
+    y = jnp.asarray(np.ascontiguousarray(problem.y[: P * shard].reshape(P, shard)[:, :n_steps].T))
 
     def compiled(margins):
         def step(t, W, total, X, y):

@@ -17,6 +17,7 @@ from ._choice import soonest
 
 NEEDS = "numba"
 SAME_ARITHMETIC = True
+NEAR = 1e-4
 N_WORKERS = (2, 8)
 PERIOD = 256
 

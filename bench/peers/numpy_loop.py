@@ -9,6 +9,7 @@ import numpy as np
 
 NEEDS = "numpy"
 SAME_ARITHMETIC = True
+NEAR = 1e-4
 N_WORKERS = (2, 8)
 PERIOD = 256
 # Thousands of nanoseconds a step: a part of the pass is enough.

@@ -4,6 +4,7 @@ from fastlsgd.benchmarks.peers import ScikitLearnSGD
 
 NEEDS = "sklearn"
 SAME_ARITHMETIC = True
+NEAR = None
 N_WORKERS = (1,)
 
 

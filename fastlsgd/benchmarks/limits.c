@@ -1,5 +1,6 @@
 /* What the machine can do at best, measured by loops that do nothing else: read
- * memory, meet at a barrier, compute, and wait for one step's chain of operations.
+ * memory, meet at a barrier, compute, step on sparse rows, wait for one step's chain
+ * of operations, and draw the words of fresh rows.
  *
  * Compiled for this very machine when first asked for (limits.py) and never
  * shipped as a binary. Every loop hands back what it computed, so that
@@ -255,12 +256,13 @@ double limit_barrier(int64_t n, int64_t *wrong)
 
 #define CHAINS 14 /* with a and b: the sixteen registers that every set has */
 
-#define PEAK(BYTES)                                                                       \
-    typedef float floats##BYTES __attribute__((vector_size(BYTES)));                      \
-    static double peak##BYTES(int64_t n, float a, float b, double *sum)                   \
+#define PEAK(TYPE, BYTES)                                                                 \
+    typedef TYPE TYPE##s##BYTES __attribute__((vector_size(BYTES)));                      \
+    static double peak_##TYPE##BYTES(int64_t n, TYPE a, TYPE b, double *sum)              \
     {                                                                                     \
-        floats##BYTES x[CHAINS], va, vb;                                                  \
-        for (int e = 0; e < BYTES / 4; e++)                                               \
+        const int entries = BYTES / (int)sizeof(TYPE);                                    \
+        TYPE##s##BYTES x[CHAINS], va, vb;                                                 \
+        for (int e = 0; e < entries; e++)                                                 \
             va[e] = a, vb[e] = b;                                                         \
         memset(x, 0, sizeof x);                                                           \
         const double begin_s = now_s();                                                   \
@@ -269,33 +271,126 @@ double limit_barrier(int64_t n, int64_t *wrong)
         const double seconds = now_s() - begin_s;                                         \
         *sum = 0.0;                                                                       \
         for (int c = 0; c < CHAINS; c++)                                                  \
-            for (int e = 0; e < BYTES / 4; e++)                                           \
+            for (int e = 0; e < entries; e++)                                             \
                 *sum += (double)x[c][e];                                                  \
         return seconds;                                                                   \
     }
 
-PEAK(16)
+PEAK(float, 16)
+PEAK(double, 16)
 #if defined(__AVX2__)
-PEAK(32)
+PEAK(float, 32)
+PEAK(double, 32)
 #endif
 #if defined(__AVX512F__)
-PEAK(64)
+PEAK(float, 64)
+PEAK(double, 64)
 #endif
 
-/* n times 2 CHAINS v_bytes / 4 operations; sum over all entries; seconds, or -1 where there are no such vectors. */
-double limit_peak(int v_bytes, int64_t n, float a, float b, double *sum)
+/* n times 2 CHAINS operations an entry of a vector, of floats or doubles; sum over all entries; seconds, or -1 where
+ * there are no such vectors. */
+double limit_peak(int v_bytes, int of_floats, int64_t n, double a, double b, double *sum)
 {
     if (v_bytes == 16)
-        return peak16(n, a, b, sum);
+        return of_floats ? peak_float16(n, (float)a, (float)b, sum) : peak_double16(n, a, b, sum);
 #if defined(__AVX2__)
     if (v_bytes == 32)
-        return peak32(n, a, b, sum);
+        return of_floats ? peak_float32(n, (float)a, (float)b, sum) : peak_double32(n, a, b, sum);
 #endif
 #if defined(__AVX512F__)
     if (v_bytes == 64)
-        return peak64(n, a, b, sum);
+        return of_floats ? peak_float64(n, (float)a, (float)b, sum) : peak_double64(n, a, b, sum);
 #endif
     return -1.0;
+}
+
+/* ---- a step on a sparse row: read v at its columns, add to v and to u there ---- */
+
+#define LONGEST_ROW 1024
+#define ROWS_AHEAD 4
+
+typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
+
+typedef struct sparse_part {
+    team *all;
+    const int32_t *indptr, *indices; /* of its first row; of all */
+    const float *x;
+    int64_t n_rows;
+    float *v;
+    double *u, sum, begin_s, end_s;
+    char apart[LINE];
+} sparse_part;
+
+static void *step_on_sparse_rows(void *item)
+{
+    sparse_part *mine = item;
+    float *restrict v = mine->v;
+    double *restrict u = mine->u, sum = 0.0;
+    begin_together(mine->all);
+    mine->begin_s = now_s();
+    for (int64_t row = 0; row < mine->n_rows; row++) {
+        const int32_t *restrict at = mine->indices + mine->indptr[row];
+        const float *restrict x = mine->x + mine->indptr[row];
+        const int32_t n = mine->indptr[row + 1] - mine->indptr[row];
+        for (int32_t e = 0; e < n; e += 16) { /* lines of a row to come; beyond the last one nothing is read */
+            __builtin_prefetch(at + ROWS_AHEAD * n + e);
+            __builtin_prefetch(x + ROWS_AHEAD * n + e);
+        }
+        eight z = {0};
+        float new[LONGEST_ROW]; /* v is read once: no column comes twice */
+        int32_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+            const eight its = {v[at[i]],     v[at[i + 1]], v[at[i + 2]], v[at[i + 3]],
+                               v[at[i + 4]], v[at[i + 5]], v[at[i + 6]], v[at[i + 7]]};
+            z += *(const eight *)(x + i) * its;
+            *(eight *)(new + i) = its + *(const eight *)(x + i);
+        }
+        for (; i < n; i++) {
+            z[0] += x[i] * v[at[i]];
+            new[i] = v[at[i]] + x[i];
+        }
+        for (i = 0; i < n; i++) {
+            v[at[i]] = new[i];
+            u[at[i]] += (double)x[i];
+        }
+        sum += (double)(((z[0] + z[4]) + (z[2] + z[6])) + ((z[1] + z[5]) + (z[3] + z[7])));
+    }
+    mine->end_s = now_s();
+    mine->sum = sum;
+    return NULL;
+}
+
+/* Steps on n_rows CSR rows, thread i those from n_rows i / n_threads on, with v and u of its own, d entries each, one
+ * behind the other. sums[i]: of <x, v> before each step. Seconds, or -1, also where a row has too many entries. */
+double limit_sparse(const int32_t *indptr, const int32_t *indices, const float *x, int64_t n_rows, int64_t d,
+                    int n_threads, float *v, double *u, double *sums)
+{
+    if (n_threads < 1 || n_threads > MOST_THREADS)
+        return -1.0;
+    for (int64_t row = 0; row < n_rows; row++)
+        if (indptr[row + 1] - indptr[row] > LONGEST_ROW)
+            return -1.0;
+    team all = {.n = n_threads};
+    sparse_part parts[MOST_THREADS];
+    for (int i = 0; i < n_threads; i++)
+        parts[i] = (sparse_part){
+            .all = &all,
+            .indptr = indptr + n_rows * i / n_threads,
+            .indices = indices,
+            .x = x,
+            .n_rows = n_rows * (i + 1) / n_threads - n_rows * i / n_threads,
+            .v = v + i * d,
+            .u = u + i * d,
+        };
+    if (on_threads(step_on_sparse_rows, parts, sizeof *parts, &all) != 0)
+        return -1.0;
+    double begin_s = parts[0].begin_s, end_s = parts[0].end_s;
+    for (int i = 0; i < n_threads; i++) {
+        begin_s = parts[i].begin_s < begin_s ? parts[i].begin_s : begin_s;
+        end_s = parts[i].end_s > end_s ? parts[i].end_s : end_s;
+        sums[i] = parts[i].sum;
+    }
+    return end_s - begin_s;
 }
 
 /* ---- the chain of one step: reduction, sigmoid, broadcast, update; everything in registers ---- */
@@ -353,6 +448,73 @@ double limit_chain(int v_bytes, int64_t n, int width, const float *from, float e
 #if defined(__AVX2__)
     if (v_bytes == 32)
         return chains32(n, width, from, eta, el2, to);
+#endif
+    return -1.0;
+}
+
+/* ---- the words of fresh rows: the package's own Philox, without the transform that makes normals of them ---- */
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#include "stream.h"
+
+#define GLUED(a, b) a##_##b
+#define GLUE(a, b) GLUED(a, b)
+#define FLN(name) GLUE(name, FL_VBYTES)
+#define WORDS_SUM(BYTES)                                                                        \
+    static double sum_of_words_##BYTES(int64_t n, uint64_t seed, uint64_t *sum)                 \
+    {                                                                                           \
+        words_##BYTES low[FL_CHUNK_VECTORS], high[FL_CHUNK_VECTORS], total = {0};               \
+        const double begin_s = now_s();                                                         \
+        for (int64_t i = 0; i < n; i++) {                                                       \
+            chunk_of_words_##BYTES(seed, 0, FL_PURPOSE_STREAM, (uint64_t)i, low, high);         \
+            _Pragma("GCC unroll 8") for (int v = 0; v < FL_CHUNK_VECTORS; v++) total += low[v] + high[v]; \
+        }                                                                                       \
+        const double seconds = now_s() - begin_s;                                               \
+        *sum = 0;                                                                               \
+        for (int e = 0; e < BYTES / 8; e++)                                                     \
+            *sum += total[e];                                                                   \
+        return seconds;                                                                         \
+    }
+
+#define FL_VBYTES 16
+#if defined(__SSE2__)
+#define FL_MULTIPLY_LOW(a, b) _mm_mul_epu32((__m128i)(a), (__m128i)(b))
+#endif
+#include "words.h"
+WORDS_SUM(16)
+#undef FL_VBYTES
+#undef FL_MULTIPLY_LOW
+#if defined(__AVX2__)
+#define FL_VBYTES 32
+#define FL_MULTIPLY_LOW(a, b) _mm256_mul_epu32((__m256i)(a), (__m256i)(b))
+#include "words.h"
+WORDS_SUM(32)
+#undef FL_VBYTES
+#undef FL_MULTIPLY_LOW
+#endif
+#if defined(__AVX512F__)
+#define FL_VBYTES 64
+#define FL_MULTIPLY_LOW(a, b) _mm512_mul_epu32((__m512i)(a), (__m512i)(b))
+#include "words.h"
+WORDS_SUM(64)
+#undef FL_VBYTES
+#undef FL_MULTIPLY_LOW
+#endif
+
+/* The first n chunks of 4 FL_CALLS words of 32 bits; sum of them as words of 64 bits, modulo 2^64. Seconds, or -1. */
+double limit_words(int v_bytes, int64_t n, uint64_t seed, uint64_t *sum)
+{
+    if (v_bytes == 16)
+        return sum_of_words_16(n, seed, sum);
+#if defined(__AVX2__)
+    if (v_bytes == 32)
+        return sum_of_words_32(n, seed, sum);
+#endif
+#if defined(__AVX512F__)
+    if (v_bytes == 64)
+        return sum_of_words_64(n, seed, sum);
 #endif
     return -1.0;
 }

@@ -1,8 +1,9 @@
 """Limits: what this machine can do at best, so that every speed can be read as a fraction.
 
-Read bandwidth by working set and threads, a barrier of two threads, arithmetic without fused operations, and
-the latency of one step's chain. Every function checks what its loop computed before it believes the clock, and
-returns the best of several short repeats: other processes can only add time.
+Read bandwidth by working set and threads, a barrier of two threads, arithmetic without fused operations, the bare
+loop of a step on sparse rows, the latency of one step's chain, and the words of fresh rows. Every function checks
+what its loop computed before it believes the clock, and returns the best of several short repeats: other processes
+can only add time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,15 +34,18 @@ def flops_a_feature(batch_size: int) -> float:
 @cache
 def _library() -> ctypes.CDLL:
     library = load(Path(__file__).with_name("limits.c"))
-    c_float, i64, pointer = ctypes.c_float, ctypes.c_int64, ctypes.c_void_p
+    c_int, c_float, i64, pointer = ctypes.c_int, ctypes.c_float, ctypes.c_int64, ctypes.c_void_p
+    double, u64 = ctypes.c_double, ctypes.c_uint64
     signatures = {
-        "limit_read": [pointer, ctypes.c_size_t, ctypes.c_int, i64, ctypes.POINTER(ctypes.c_uint64)],
+        "limit_read": [pointer, ctypes.c_size_t, c_int, i64, ctypes.POINTER(u64)],
         "limit_barrier": [i64, ctypes.POINTER(i64)],
-        "limit_peak": [ctypes.c_int, i64, c_float, c_float, ctypes.POINTER(ctypes.c_double)],
-        "limit_chain": [ctypes.c_int, i64, ctypes.c_int, pointer, c_float, c_float, pointer],
+        "limit_peak": [c_int, c_int, i64, double, double, ctypes.POINTER(double)],
+        "limit_sparse": [pointer, pointer, pointer, i64, i64, c_int, pointer, pointer, pointer],
+        "limit_chain": [c_int, i64, c_int, pointer, c_float, c_float, pointer],
+        "limit_words": [c_int, i64, u64, ctypes.POINTER(u64)],
     }
     for name, arguments in signatures.items():
-        if hasattr(library, name):  # limit_chain needs the kernels' headers
+        if hasattr(library, name):  # the last two need the kernels' headers
             getattr(library, name).argtypes = arguments
             getattr(library, name).restype = ctypes.c_double
     return library
@@ -132,13 +137,15 @@ def barrier_s(n: int = 200, *, best_of: int = 300) -> float:
     return best / n
 
 
-def peak_flops(v_bytes: int, *, best_of: int = 10) -> float:
-    """Return the float32 operations a second of one core: a multiplication and an addition each, never fused.
+def peak_flops(v_bytes: int, *, itemsize: int = 4, best_of: int = 10) -> float:
+    """Return the operations a second of one core: a multiplication and an addition each, never fused.
 
     Parameters
     ----------
     v_bytes : 16, 32 or 64
         Bytes of a vector: those of the baseline, of AVX2, of AVX-512.
+    itemsize : 4 or 8
+        Bytes of a number: float32 or float64.
 
     Raises
     ------
@@ -146,13 +153,53 @@ def peak_flops(v_bytes: int, *, best_of: int = 10) -> float:
         The processor has no such vectors, or there is no C compiler.
     """
     library, sum_ = _library(), ctypes.c_double()
-    entries, n = 14 * v_bytes // 4, 200_000
+    entries, n = 14 * v_bytes // itemsize, 200_000
     # x <- x/2 + 1 from 0: 2 - 2^-9 after ten steps, exactly, and 2 in the end.
-    _took(library.limit_peak(v_bytes, 10, 0.5, 1.0, ctypes.byref(sum_)), f"arithmetic on {v_bytes}-byte vectors")
+    seconds = library.limit_peak(v_bytes, itemsize == 4, 10, 0.5, 1.0, ctypes.byref(sum_))
+    _took(seconds, f"arithmetic on {v_bytes}-byte vectors")
     _checked(sum_.value == entries * (2.0 - 2.0**-9), "peak")
-    best = min(library.limit_peak(v_bytes, n, 0.5, 1.0, ctypes.byref(sum_)) for _ in range(best_of))
+    best = min(library.limit_peak(v_bytes, itemsize == 4, n, 0.5, 1.0, ctypes.byref(sum_)) for _ in range(best_of))
     _checked(sum_.value == entries * 2.0, "peak")
     return 2.0 * entries * n / best
+
+
+def sparse_s(X: Any, n_threads: int, *, best_of: int = 5) -> float:
+    """Return the seconds of a bare loop over CSR rows: it reads v at a row's columns, adds to v and to u there.
+
+    The pattern is that of X, the entries are their signs, so that every sum is exact; v is float32, u float64, and
+    each thread has its own and its own rows. No loss, no average, no check of a column: no step takes less.
+
+    Parameters
+    ----------
+    X : csr_matrix or csr_array, no column twice in a row and no zero stored
+    n_threads : int
+
+    Raises
+    ------
+    Missing
+        No C compiler, or the threads cannot be started.
+    """
+    (n_rows, d), signs = X.shape, np.where(X.data > 0, np.float32(1), np.float32(-1))
+    indptr, indices = X.indptr.astype(np.int32), X.indices.astype(np.int32)
+    sums, best, kept = np.empty(n_threads), np.inf, []
+    of_columns, of_margins = np.empty((n_threads, d)), np.empty(n_threads)
+    for i in range(n_threads):
+        part = slice(*indptr[[n_rows * i // n_threads, n_rows * (i + 1) // n_threads]])
+        of_columns[i] = np.bincount(indices[part], signs[part], d)
+        # Each row's margin is with the sum of the rows before it, and |x|^2 the number of its entries.
+        of_margins[i] = (of_columns[i] @ of_columns[i] - (part.stop - part.start)) / 2
+    for _ in range(best_of):
+        # Other memory each time: which pages they are decides what stays in the second cache.
+        v, u = np.full((n_threads, d), 0.0, np.float32), np.full((n_threads, d), 0.0)
+        kept.append((v, u))
+        arrays = (array.ctypes.data for array in (indptr, indices, signs))
+        seconds = _library().limit_sparse(
+            *arrays, n_rows, d, n_threads, v.ctypes.data, u.ctypes.data, sums.ctypes.data
+        )
+        best = min(best, _took(seconds, f"steps on sparse rows by {n_threads} threads"))
+        right = np.array_equal(v, of_columns) and np.array_equal(u, of_columns) and np.array_equal(sums, of_margins)
+        _checked(right, "sparse")
+    return best
 
 
 def chain_s(v_bytes: int, width: int = 1, *, n: int = 20_000, best_of: int = 10) -> float:
@@ -193,6 +240,52 @@ def _chain_result(n: int, eta: float, l2: float) -> np.ndarray:
     problem = Problem(chain_row()[None, :], np.ones(1, np.float32), loss="logistic", l2=l2)
     run = Run(problem, n_workers=1, n_steps=n, step_size=Constant(eta), average=None, record=0)
     return run.advance().w
+
+
+def words_s(v_bytes: int, *, n: int = 4_000, best_of: int = 10) -> float:
+    """Return the seconds of a random word of 32 bits: Philox as fresh rows draw it, and nothing made of its words.
+
+    A normal takes one of them in float32 and two in float64.
+
+    Parameters
+    ----------
+    v_bytes : 16, 32 or 64
+        Bytes of a vector: those of the baseline, of AVX2, of AVX-512.
+    n : int
+        Chunks of 64 words in one timing.
+
+    Raises
+    ------
+    Missing
+        An installed package without the kernels' headers, no C compiler, or no such vectors.
+    """
+    library = _library()
+    if not hasattr(library, "limit_words"):
+        raise Missing("the words are compiled from the kernels' headers, which only a checkout has")
+    best, sum_ = np.inf, ctypes.c_uint64()
+    for _ in range(best_of):
+        seconds = library.limit_words(v_bytes, n, WORDS_SEED, ctypes.byref(sum_))
+        best = min(best, _took(seconds, f"words on {v_bytes}-byte vectors"))
+        _checked(sum_.value == _words_result(n), "words")
+    return best / (64 * n)
+
+
+WORDS_SEED = 12345
+
+
+@cache
+def _words_result(n: int) -> int:
+    """The sum of the words: Philox4x32 in NumPy, eight rounds; worker 0, the purpose of a stream's features."""
+    low, shift = np.uint64(2**32 - 1), np.uint64(32)
+    numbers = np.arange(16 * n, dtype=np.uint64)
+    c0, c1 = numbers & low, numbers >> shift
+    c2, c3 = np.zeros_like(numbers), np.full_like(numbers, 0xFFFFFFF0)
+    for turn in range(8):
+        k0, k1 = WORDS_SEED + turn * 0x9E3779B9, turn * 0xBB67AE85
+        a, b = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0, c1 = (b >> shift) ^ c1 ^ np.uint64(k0 % 2**32), b & low
+        c2, c3 = (a >> shift) ^ c3 ^ np.uint64(k1 % 2**32), a & low
+    return int((c0 + (c1 << shift) + c2 + (c3 << shift)).sum(dtype=np.uint64))
 
 
 def available_bytes() -> int:

@@ -110,7 +110,7 @@ def replicates(
     step_size = arguments.resolve_step_size(step_size, problem, batch_size, n_steps)
     n_threads = min(resolve_threads(n_threads, n_replicates), n_replicates)
     averaged, start = Average.parse(average, n_steps), arguments.start_at(w0, problem)
-    shares = arguments.averaging_weights(weights, n_workers, problem.n_samples if isinstance(weights, str) else 0)
+    shares = arguments.averaging_weights(weights, n_workers, 0 if problem.X is None else problem.n_samples)
     with threads_given(n_threads):
         schedule = arguments.bound_schedule(
             FixedPeriod(16) if schedule is None else schedule, problem, step_size, n_workers, n_steps,

@@ -173,12 +173,13 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
         f"{100 * EPSILON:g}% above; at least {int(table.replicates.min())} runs a point.",
     )
     drawing.frame(left, "longest period at equal error", "sqrt(T) / P^1.5", "averagings of every step over these")
-    x = np.sort(table.sqrt_t_over_p.to_numpy())
+    x = np.geomspace(table.sqrt_t_over_p.min(), table.sqrt_t_over_p.max(), 200)
     for name, style, end, offset, side in (("mu", "-", -1, (-6, 3), "right"), ("mu_eff", "--", 0, (14, -2), "left")):
         scale = float((table[f"{name}_formula"] / table.sqrt_t_over_p).iloc[0])
-        drawing.line(left, x, scale * x, "#888888", style)
+        law = np.maximum(1.0, scale * x)  # no rule averages more often than after every step
+        drawing.line(left, x, law, "#888888", style)
         left.annotate(
-            f"{name} rule", (x[end], scale * x[end]), offset, textcoords="offset points", fontsize=FONT, ha=side,
+            f"{name} rule", (x[end], law[end]), offset, textcoords="offset points", fontsize=FONT, ha=side,
             va="bottom", color="#666666",
         )  # fmt: skip
     for n_workers, rows in table.groupby("n_workers"):
