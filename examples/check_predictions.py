@@ -1,6 +1,6 @@
 """Do predictions hold on real data? Tables of predicted over measured excess, and of what RiskPeriod's word is worth.
 
-    python examples/check_predictions.py predict [--problems WORD ...]
+    python examples/check_predictions.py predict [--batch 16 ...] [--problems WORD ...]
     python examples/check_predictions.py shards [--problems WORD ...]
     python examples/check_predictions.py risk [--epsilon 0.1 ...] [--workers 16 ...] [--problems WORD ...]
 
@@ -8,6 +8,7 @@ Rows are printed as they are found, in Markdown. Seven problems: breast_cancer, 
 flights13_late, diamonds, census, and census with its 568 columns hashed into 64, whose predictions take minutes less
 (``fastlsgd data NAME`` fetches what is missing; what is not there is skipped).
 At most 2,000,000 gradients a run; steps of half the stability limit and at the safe step, constant or c t^(-1/2).
+With --batch of a quarter and of half the limit that so many rows a step have.
 """
 
 import argparse
@@ -72,9 +73,28 @@ def settings(problem, limit, workers, samplings=("replacement", "reshuffle")):
 
 
 def predict(names):
+    table((name, around, settings(problem, limit, [16])) for name, problem, around, limit in loaded(names))
+
+
+def batches(names, sizes):
+    """The same with so many rows a step, of steps within the limit that so many have."""
+    table((f"{name}, b = {b}", around, of_batches(around, b)) for name, _, around, _ in loaded(names) for b in sizes)
+
+
+def of_batches(around, batch_size, n_workers=16):
+    limit = theory.data_stability_limit(around, batch_size)
+    n_steps = GRADIENTS // (n_workers * batch_size)
+    for sampling, (words, share) in itertools.product(
+        ("replacement", "reshuffle"), {"a quarter": 0.25, "half the limit": 0.5}.items()
+    ):
+        step = fl.Constant(share * limit)
+        yield words, Setting(around.problem, step, n_workers, n_steps, sampling, batch_size=batch_size)
+
+
+def table(problems):
     header("problem", "sampling", "step", "P", "period", "predicted", "measured", "ratio")
-    for name, problem, around, limit in loaded(names):
-        for words, setting in settings(problem, limit, [16]):
+    for name, around, found_settings in problems:
+        for words, setting in found_settings:
             for period in (1, 16, 256, setting.n_steps):
                 row = f"| {name} | {setting.sampling} | {words} | {setting.n_workers} | {shown(period, setting)} | "
                 try:
@@ -168,11 +188,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", choices=["predict", "shards", "risk"])
     parser.add_argument("--problems", nargs="*", default=list(PROBLEMS), choices=list(PROBLEMS))
+    parser.add_argument("--batch", nargs="*", type=int, default=[])
     parser.add_argument("--epsilon", nargs="*", type=float, default=[0.1])
     parser.add_argument("--workers", nargs="*", type=int, default=[16])
     given = parser.parse_args()
     warnings.simplefilter("ignore", RuntimeWarning)  # of steps near the limit, which is the point here
-    if given.table == "predict":
+    if given.table == "predict" and given.batch:
+        batches(given.problems, given.batch)
+    elif given.table == "predict":
         predict(given.problems)
     elif given.table == "shards":
         shards(given.problems)

@@ -70,13 +70,14 @@ def check(
     sampling="replacement",
     decaying=False,
     tolerance=0.1,
+    batch_size=1,
     **options,
 ):
     """Predicted is within a tenth of measured, and three standard errors."""
     around, limit = known(name)
-    eta = share * limit
+    eta = share * (limit if batch_size == 1 else theory.data_stability_limit(around, batch_size))
     step = fl.PolynomialDecay(10 * eta, 0.5, eta_max=eta) if decaying else fl.Constant(eta)
-    setting = Setting(around.problem, step, n_workers, n_steps, sampling)
+    setting = Setting(around.problem, step, n_workers, n_steps, sampling, batch_size=batch_size)
     schedule = fl.OneShot() if period is None else fl.FixedPeriod(period)
     found = compare_prediction(setting, schedule, around=around, **({"precision": 0.025, "most": 200} | options))
     assert abs(found.ratio - 1.0) < tolerance + 3 * found.standard_error / found.measured, found
@@ -93,6 +94,28 @@ def test_predictions_are_within_a_tenth_with_replacement(name, share, period):
 @pytest.mark.parametrize("name", ["drawn", "drawn, squared"])
 def test_predictions_are_within_a_tenth_of_reshuffled_runs(name, period):
     check(name, 0.1, period, sampling="reshuffle")
+
+
+@pytest.mark.parametrize("period", [1, 16, None])
+@pytest.mark.parametrize(("batch_size", "sampling"), [(5, "replacement"), (20, "replacement"), (5, "reshuffle")])
+def test_predictions_are_within_a_tenth_of_batches(batch_size, sampling, period):
+    """A quarter of the batch's own limit; as skewed as of one row the spread gave 0.7 at 20 rows."""
+    n_workers, n_steps = 4, 1_000 if period is None and sampling == "reshuffle" else 4_000
+    period = 200 if period is None and sampling == "reshuffle" else period
+    check("drawn", 0.25, period, n_workers=n_workers, n_steps=n_steps, batch_size=batch_size, sampling=sampling)
+
+
+@pytest.mark.parametrize("name", ["drawn", "drawn, squared"])
+@pytest.mark.parametrize("decaying", [False, True])
+def test_workers_averaged_after_every_step_are_one_worker_with_batches(name, decaying):
+    """The same run in law, where rows are replaced: P workers of b rows a step, and one of P b rows."""
+    around, _ = known(name)
+    eta = 0.5 * theory.data_stability_limit(around, 8)
+    step = fl.PolynomialDecay(10 * eta, 0.5, eta_max=eta) if decaying else fl.Constant(eta)
+    found = [theory.predict(around, 1, step, 8 // b, 1_000, batch_size=b) for b in (1, 2, 4, 8)]
+    for part in ("excess", "bias", "variance", "e2", "low", "high"):
+        values = [getattr(prediction, part) for prediction in found]
+        assert values == pytest.approx([values[0]] * 4, rel=1e-9), part
 
 
 @pytest.mark.parametrize("period", [1, 64, None])

@@ -125,3 +125,22 @@ def test_reshuffled_shards_weighted_otherwise_than_by_rows_go_elsewhere(around, 
     )  # fmt: skip
     assert abs(predicted - values.mean()) < 0.06 * values.mean() + 3 * error
     assert predicted > 1.5 * equal
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "n_workers", "n_steps", "options"),
+    [
+        (16, fl.InverseTime(0.08, 40), 8, 2000, {"w0": "optimum"}),
+        (3, STEADY, 4, 5, {}),
+        (3, STEADY, 4, 5, {"weights": [0.55, 0.15, 0.15, 0.15]}),
+        ([10, 90], DECAYING, 4, 100, {}),
+        ([1, 2, 400], lambda t: 0.6 * t / 403.0, 4, 403, {}),
+        (50, STEADY, 4, 150, {"batch_size": 8}),
+    ],
+)
+def test_the_consensus_is_what_the_last_round_adds(around, schedule, step, n_workers, n_steps, options):
+    """As a part of what a run has gathered, as if steps had ever been those of the end, it was 0.58 to 1.28 of it."""
+    options = {name: around.w_star if name == "w0" else value for name, value in options.items()}
+    predicted = theory.predict(around, schedule, step, n_workers, n_steps, **options).consensus
+    _, (mean, error) = measured(around, schedule, step, n_workers, n_steps, n_replicates=1000, **options)
+    assert abs(predicted - mean) < 0.05 * mean + 3 * error

@@ -33,6 +33,7 @@ class Setting:
     n_workers, n_steps : int
     sampling : "replacement" or "reshuffle"
     partition : "iid" or "contiguous"
+    batch_size : int
     """
 
     problem: Problem
@@ -41,13 +42,15 @@ class Setting:
     n_steps: int
     sampling: Sampling = "replacement"
     partition: Partition = "iid"
+    batch_size: int = 1
 
     def excesses(self, schedule: Schedule, seeds: Iterable[int]) -> npt.NDArray[np.float64]:
         """Return F(w_bar) - F* of a run a seed, from zero."""
         averages = [
             local_sgd(
                 self.problem, n_workers=self.n_workers, n_steps=self.n_steps, schedule=schedule, seed=seed,
-                step_size=self.step_size, sampling=self.sampling, partition=self.partition, record=0,
+                step_size=self.step_size, sampling=self.sampling, partition=self.partition,
+                batch_size=self.batch_size, record=0,
             ).w_bar
             for seed in seeds
         ]  # fmt: skip
@@ -87,7 +90,7 @@ def compare_prediction(
     """Predict the run, then make replicates until the standard error of their mean is below precision, or `most`."""
     expected = predict(
         around or Expansion(setting.problem), schedule, setting.step_size, setting.n_workers, setting.n_steps,
-        sampling=setting.sampling, partition=setting.partition,
+        sampling=setting.sampling, partition=setting.partition, batch_size=setting.batch_size,
     ).excess  # fmt: skip
     found = np.zeros(0)
     while len(found) < most:
@@ -145,7 +148,7 @@ def check_risk_period(setting: Setting, epsilon: float, *, around: Expansion | N
     rule = RiskPeriod(epsilon, sampling=setting.sampling)
     bound = rule.bind(
         around or setting.problem, setting.step_size, setting.n_workers, setting.n_steps,
-        partition=setting.partition,
+        partition=setting.partition, batch_size=setting.batch_size,
     )  # fmt: skip
     period = getattr(bound, "period", setting.n_steps)
     return paired_ratio(setting, period, epsilon / 3.0, most)

@@ -222,13 +222,7 @@ class Closure:
                 "settle nowhere; take a smaller step, l2 > 0, or more rows for the Expansion"
             )
         mean_share, shares = self._shares(contraction, period, age)
-        # Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left
-        # out together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12). Averaging
-        # takes the skewness away: only 1 / P of it is left where the period is 1 (flights13_late, half the limit:
-        # 0.93 of what is measured if all were, 0.99 so).
-        settles = contraction
-        if not self.around.is_quadratic:
-            settles = contraction + mean_share * eta**2 * np.outer(eigenvalues, eigenvalues)
+        settles = self._settles(eigenvalues, contraction, eta, mean_share)
         back = directions.T
         began, grew = (back @ matrices @ directions for matrices in (before.unaveraged, before.growth))
         fed = eta * np.array([back @ seen.noise @ directions, self._lost(seen, eta)])
@@ -244,6 +238,27 @@ class Closure:
             seen, directions @ centre, spread_at(mean_share), tuple(spread_at(share) for share in shares),
             before.row_spread, directions @ unaveraged @ back, directions @ velocity, directions @ growth @ back,
         )  # fmt: skip
+
+    def settles(self, eigenvalues: Vector, eta: float, period: float) -> Matrix:
+        """Return the part of a worker's spread that a step takes away, for pairs of eigenvalues of the Hessian."""
+        contraction = _contraction(eigenvalues, eta)
+        return self._settles(eigenvalues, contraction, eta, interpolation(period, contraction, self.w2))
+
+    def _settles(self, eigenvalues: Vector, contraction: Matrix, eta: float, mean_share: Matrix) -> Matrix:
+        """Return the same where averaging leaves that share of the spread.
+
+        Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left out
+        together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12). That skewness
+        is a third cumulant: the noise of b rows has 1 / b^2 of one row's, as has what curvature makes of the spread,
+        while the spread has 1 / b. So a batch takes it away as averaging does: 1 / b of it is left, and of that only
+        1 / P where the period is 1 (flights13_late, half the limit: 0.93 of what is measured if all were, 0.99 so;
+        20 rows a step of 5 features, half the limit of the batch: 0.42 and 0.93). So the run of P workers who are
+        averaged after every step and that of one worker with P rows a step, which are the same in law, are predicted
+        alike.
+        """
+        if self.around.is_quadratic:
+            return contraction
+        return contraction + mean_share / self.batch_size * eta**2 * np.outer(eigenvalues, eigenvalues)
 
     def _lost(self, seen: Seen, eta: float) -> Matrix:
         """What reshuffling takes away from the noise, in the eigenbasis of the Hessian seen."""
@@ -394,6 +409,6 @@ def data_stability_limit(problem: Problem | Expansion, batch_size: int = 1) -> f
 
 
 def _contraction(eigenvalues: Vector, eta: float) -> Matrix:
-    """1 - rho_i rho_j; far from the optimum, where a step may be too large to contract at all, not below 0."""
+    """1 - rho_i rho_j; far from the optimum, where a step may be too large to contract at all, from 0 to 2."""
     contraction = eta * (eigenvalues[:, None] + eigenvalues) - eta**2 * np.outer(eigenvalues, eigenvalues)
-    return np.maximum(contraction, 0.0)
+    return np.clip(contraction, 0.0, 2.0)

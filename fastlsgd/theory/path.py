@@ -18,6 +18,8 @@ Matrix = npt.NDArray[np.float64]
 ROUNDS = 3
 # Between two stops so near that nothing decays, exp(-x) of so small an x, closed forms would cancel.
 NEAR = 0.1
+# Steps that change within the last round are taken as constant over so many parts of what is between two stops.
+PARTS = 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Path:
         Of w_bar, of noise whose covariance is that of a gradient less ``Closure.cancels``.
     row_spread : array, shape (2, n_rows)
         Mean over the steps of the variance and the excess kurtosis of the sampled rows' predictions.
+    gathered : array, shape (m, m)
+        What its last round has added to the covariance of a worker's iterate.
     end : Where
         Where it ends.
     """
@@ -39,6 +43,7 @@ class Path:
     mean: Vector
     covariance: Matrix
     row_spread: Matrix
+    gathered: Matrix
     end: Where
 
 
@@ -60,20 +65,25 @@ def follow(closure: Closure, start: Vector, etas: Vector, lengths: npt.NDArray[n
     here, t, eta = closure.at(start, float(etas[0])), 0, float(etas[0])
     total, row_spread = np.zeros_like(start), np.zeros_like(here.row_spread[:, 0])
     fluctuation = at(np.zeros((len(start), 0)))
+    last_round, gathered = n - int(lengths[-1]), np.zeros((len(start), len(start)))
     for next_t, next_eta, period in zip(stops.tolist(), sizes.tolist(), periods.tolist(), strict=True):
         before, length = here, passed[next_t] - passed[t]
         age = None
-        if ROUNDS * period > next_t:
+        if ROUNDS * period > next_t and period > 1:  # averaged after every step, workers are alike at each
             last = int(averaged[np.searchsorted(averaged, next_t) - 1])
             age = (passed[next_t] - passed[last]) / next_eta if last else np.inf
         here = closure.after(before, length, next_eta, period, age)
         share = (next_t - t) / n
         total += share * _mean_between(before, here, length, eta, next_eta)
         fluctuation = fluctuation.then(_fluctuation(closure, before, here, length, next_t - t))
+        if next_t > last_round:
+            first = max(t, last_round)
+            part = (passed[first] - passed[t]) / length
+            gathered = _gathered(closure, gathered, before, here, part, etas[first:next_t], lengths)
         row_spread += share * 0.5 * (before.row_spread.mean(axis=1) + here.row_spread.mean(axis=1))
         t, eta = next_t, next_eta
     # The sum over steps 1 .. n, against the integral from 0: for linear gradients exactly this.
-    return Path(total - (start - here.centre) / n, fluctuation.noise_s / n**2, row_spread, here)
+    return Path(total - (start - here.centre) / n, fluctuation.noise_s / n**2, row_spread, gathered, here)
 
 
 def _mean_between(before: Where, here: Where, length: float, eta: float, next_eta: float) -> Vector:
@@ -103,3 +113,29 @@ def _fluctuation(closure: Closure, before: Where, here: Where, length: float, n:
     eta, noise = length / n, 0.5 * (before.seen.noise + here.seen.noise) - closure.cancels
     along = closure.w2 * eta**2 * (directions.T @ noise @ directions)
     return diagonal_steps(1.0 - eta * eigenvalues, directions, np.zeros((len(along), 0)), along, n)
+
+
+def _gathered(
+    closure: Closure, gathered: Matrix, before: Where, here: Where, part: float, etas: Vector,
+    lengths: npt.NDArray[np.int64],
+) -> Matrix:  # fmt: skip
+    """Return what the last round has added to a worker's spread, after these steps of it that end at a stop.
+
+    Step by step: U -> r U + eta^2 Sigma. ``part`` of what is between the stops is over when they begin.
+    """
+    eigenvalues, directions = np.linalg.eigh(0.5 * (before.seen.hessian + here.seen.hessian))
+    turned = directions.T
+    began, ended, gathered = (
+        turned @ matrix @ directions for matrix in (before.seen.noise, here.seen.noise, gathered)
+    )
+    period = float(lengths[-1]) if len(lengths) > 1 else np.inf
+    is_constant, done = bool((etas == etas[0]).all()), 0.0
+    for steps in np.array_split(etas, 1 if is_constant else min(len(etas), PARTS)):
+        eta, n, length = float(steps.mean()), len(steps), float(steps.sum())
+        at_middle = part + (1.0 - part) * (done + 0.5 * length) / float(etas.sum())
+        settles = closure.settles(eigenvalues, eta, period)
+        left = (1.0 - settles) ** n
+        many = np.where(settles > 1e-9, (1.0 - left) / np.maximum(settles, 1e-9), n)
+        gathered = left * gathered + many * float((steps**2).mean()) * (began + at_middle * (ended - began))
+        done += length
+    return directions @ gathered @ turned

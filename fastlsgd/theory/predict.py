@@ -373,11 +373,7 @@ class _Run:
 
     def consensus(self) -> float:
         """The spread of the workers at the end of the last round."""
-        spread = self._along(self.path.end.unaveraged[0])
-        if len(self.lengths) > 1:
-            rho = 1.0 - float(self.etas[-1]) * self.eigenvalues
-            spread = spread * (1.0 - rho ** (2 * int(self.lengths[-1])))
-        return (1.0 + self.w2 - 2.0 / self.n_workers) * float(spread.sum())
+        return (1.0 + self.w2 - 2.0 / self.n_workers) * float(np.trace(self.path.gathered))
 
     def doubt(self) -> float:
         """Half of what the bias would change if only terms of second order in the spread were kept."""
