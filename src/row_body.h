@@ -302,18 +302,116 @@ static inline __attribute__((always_inline)) V FN(update_and_dot)(const D *x, co
 #undef TERM
 }
 
-/* update += c[0] x[0], then c[1] x[1], ...: rows of a batch, n a constant. */
-static inline __attribute__((always_inline)) void FN(add_rows)(const D *const *x, const T *c, int n, T *update,
-                                                               const FN(shape) *shape)
+/* Rows of a batch, which meet the same w: so many have their margins made together, as each takes NACC registers
+ * for its sum. */
+#if FL_VBYTES == 64
+#define ROWS_A_DOT 4
+#elif FL_VBYTES == 32 || defined(__aarch64__)
+#define ROWS_A_DOT 2
+#else
+#define ROWS_A_DOT 1
+#endif
+
+/* w comes from memory once for all of them: GCC would take it as an operand of each multiplication. */
+#if defined(__x86_64__)
+#define IN_A_REGISTER(v) __asm__("" : "+v"(v))
+#elif defined(__aarch64__)
+#define IN_A_REGISTER(v) __asm__("" : "+w"(v))
+#else
+#define IN_A_REGISTER(v) (void)(v)
+#endif
+
+#define ENTRIES_A_LINE (64 / (int)sizeof(D))
+
+/* The lines of n rows to come (n and `some` constants) that hold entries [j, j + some). */
+static inline __attribute__((always_inline)) void FN(ask_for)(const D *const *coming, const int n, int64_t j,
+                                                              const int some)
+{
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++)
+#pragma GCC unroll 4
+        for (int e = 0; e < some; e += ENTRIES_A_LINE)
+            __builtin_prefetch(coming[g] + j + e, 0, 2);
+}
+
+/* All from entry j on. A row that starts within a line ends in one more. */
+static inline __attribute__((always_inline)) void FN(ask_for_rest)(const D *const *coming, const int n, int64_t j,
+                                                                   const FN(shape) *shape)
+{
+    const int64_t d = shape->bytes / (int64_t)sizeof(D);
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++) {
+        for (int64_t e = j; e < d; e += ENTRIES_A_LINE)
+            __builtin_prefetch(coming[g] + e, 0, 2);
+        __builtin_prefetch(coming[g] + d - 1, 0, 2);
+    }
+}
+
+/* lanes[g] = row_dot of x[g], n <= ROWS_A_DOT. On the way n_coming rows to come are asked for; both are constants. */
+static inline __attribute__((always_inline)) void FN(dot_rows)(const D *const *x, const int n, const T *w,
+                                                               const FN(shape) *shape, const D *const *coming,
+                                                               const int n_coming, V *lanes)
 {
     const int64_t full = shape->full;
-    for (int64_t j = 0; j < full; j++) {
-        V sum = W_AT(update + j * VL);
+    V sums[ROWS_A_DOT][NACC] = {{{0}}};
+    int64_t j = 0;
+    for (; j + NACC <= full; j += NACC) {
+        FN(ask_for)(coming, n_coming, j * VL, NACC * VL);
+#pragma GCC unroll 8
+        for (int a = 0; a < NACC; a++) {
+            V at = W_AT(w + (j + a) * VL);
+            IN_A_REGISTER(at);
 #pragma GCC unroll 4
-        for (int g = 0; g < n; g++)
-            sum += c[g] * LOAD(x[g], j);
-        W_AT(update + j * VL) = sum;
+            for (int g = 0; g < n; g++)
+                sums[g][a] += LOAD(x[g], j + a) * at;
+        }
     }
+    if (n_coming > 0)
+        FN(ask_for_rest)(coming, n_coming, j * VL, shape);
+    const int rest = (int)(full - j);
+#pragma GCC unroll 4
+    for (int g = 0; g < n; g++) {
+#define TERM(v) LOAD(x[g], v) * W_AT(w + (v) * VL)
+#define TAKE_SUM(a) V s##a = sums[g][a];
+        EACH_SUM(TAKE_SUM)
+        EACH_SUM(ADD_REST)
+        const V last = FN(load_last)(x[g], shape) * W_AT(w + full * VL);
+        EACH_SUM(ADD_LAST)
+        lanes[g] = FOLDED_SUMS;
+#undef TAKE_SUM
+#undef TERM
+    }
+}
+
+/* update += c[0] x[0], then c[1] x[1], ...: rows of a batch, n a constant. On the way n_coming rows to come, a
+ * constant too, are asked for. */
+static inline __attribute__((always_inline)) void FN(add_rows)(const D *const *x, const T *c, const int n, T *update,
+                                                               const FN(shape) *shape, const D *const *coming,
+                                                               const int n_coming)
+{
+    const int64_t full = shape->full;
+    const int step = n_coming > 0 ? ENTRIES_A_LINE / VL : 1;
+    int64_t j = 0;
+#define ADD_TO(at)                                \
+    do {                                          \
+        V sum = W_AT(update + (at) * VL);         \
+        _Pragma("GCC unroll 4")                   \
+        for (int g = 0; g < n; g++)               \
+            sum += c[g] * LOAD(x[g], at);         \
+        W_AT(update + (at) * VL) = sum;           \
+    } while (0)
+    if (n_coming > 0) {
+        for (; j + step <= full; j += step) {
+            FN(ask_for)(coming, n_coming, j * VL, ENTRIES_A_LINE);
+#pragma GCC unroll 8
+            for (int a = 0; a < step; a++)
+                ADD_TO(j + a);
+        }
+        FN(ask_for_rest)(coming, n_coming, j * VL, shape);
+    }
+    for (; j < full; j++)
+        ADD_TO(j);
+#undef ADD_TO
     V last = W_AT(update + full * VL);
 #pragma GCC unroll 4
     for (int g = 0; g < n; g++)

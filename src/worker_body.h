@@ -203,6 +203,9 @@ static void FN(local_steps)(const fl_shards *shards, const fl_step *step, int64_
 #undef ADD_REST
 #undef ADD_LAST
 #undef ROWS_APART
+#undef ROWS_A_DOT
+#undef IN_A_REGISTER
+#undef ENTRIES_A_LINE
 #undef HALVES
 #undef QUARTERS
 #undef TWOS
