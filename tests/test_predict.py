@@ -9,6 +9,7 @@ from sklearn import datasets
 import fastlsgd as fl
 from fastlsgd import theory
 from fastlsgd.experiments.predicted import Setting, check_risk_period, compare_prediction
+from fastlsgd.theory.closure import Closure
 from fastlsgd.theory.expansion import Expansion
 from fastlsgd.theory.reshuffling import reshuffled_variance
 
@@ -231,6 +232,17 @@ def test_a_run_of_least_squares_settles_where_the_exact_moments_say():
         theory.settle(Expansion(problem), 0.68, np.inf, 0.25)
     with pytest.raises(ValueError, match="2 / L"):
         theory.settle(Expansion(problem), 2.1, np.inf, 0.25)
+
+
+def test_noise_at_the_optimum_is_the_covariance_of_a_gradient_however_large_the_penalty():
+    """The mean gradient of the data is not 0 there: it is minus the penalty's."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((500, 3))
+    y = np.where(X @ [2.0, -1.0, 0.5] + rng.logistic(size=500) > 0, 1.0, -1.0)
+    around = Expansion(fl.Problem(X, y, loss="logistic", l2=0.1))
+    assert around.pull @ around.pull > 0.01 * np.trace(around.covariance)
+    noise = Closure(around, 0.25).at(np.zeros(3), 0.1).seen.noise
+    np.testing.assert_allclose(noise, around.covariance, atol=1e-9)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

@@ -15,7 +15,8 @@ rho = 1 - eta lambda in the eigenbasis of H, when the workers have taken k steps
 
     A_ij = (1 - (1 - w2) r_ij^k) U_ij,
 
-over a round of N steps w_ij(N) U_ij on average, w of ``interpolation``. All of this holds at once at every moment of
+over a round of N steps w_ij(N) U_ij on average, w of ``interpolation``. Where U changes, as it does while steps
+decay, r^k is left of what U was k steps ago, which is U - k eta dU/ds. All of this holds at once at every moment of
 a run (``Closure.after``), and where it settles (``settle``): there G = 0 and U_ij = eta^2 Sigma_ij / (1 - rho_i
 rho_j). To second order in eta that is the expansion with F''' of Dieuleveut, Durmus and Bach (2020; recalled) and
 others; keeping the averages over g makes it hold at larger steps. Exact for least squares at one-shot averaging, rows
@@ -57,6 +58,8 @@ Matrix = npt.NDArray[np.float64]
 PHASES = (0.5 - np.sqrt(0.125), 0.5, 0.5 + np.sqrt(0.125))
 # Found when an iteration changes the spread by less than this part: at a moment of a run, and where it settles.
 FOUND, SETTLED, MOST_ITERATIONS = 2e-3, 1e-5, 300
+# Of rounds in which so little decays, closed forms would cancel.
+NEAR = 0.01
 # The limit is found on so many rows.
 LIMIT_ROWS = 10_000
 
@@ -204,7 +207,8 @@ class Closure:
     def _see(self, centre: Vector, spread: Matrix, row_spread: Vector) -> Seen:
         """Return what workers see whose predictions are spread so."""
         gradient, hessian, squares, fourth = self.around.averaged(centre, *row_spread)
-        data_hessian, data_gradient = hessian - self.around.penalty, gradient - self.around.penalty @ centre
+        data_hessian = hessian - self.around.penalty
+        data_gradient = gradient - self.around.penalty @ centre - self.around.pull
         noise = squares - data_hessian @ spread @ data_hessian - np.outer(data_gradient, data_gradient)
         return Seen(noise / self.batch_size, fourth, *np.linalg.eigh(hessian), hessian @ centre - gradient)
 
@@ -221,8 +225,8 @@ class Closure:
                 f"where step size {eta:g} spreads them the workers see no curvature along some direction, so they "
                 "settle nowhere; take a smaller step, l2 > 0, or more rows for the Expansion"
             )
-        mean_share, shares = self._shares(contraction, period, age)
-        settles = self._settles(eigenvalues, contraction, eta, mean_share)
+        mean_share, shares = self._shares(contraction, eta, period, age)
+        settles = self._settles(eigenvalues, contraction, eta, mean_share[0])
         back = directions.T
         began, grew = (back @ matrices @ directions for matrices in (before.unaveraged, before.growth))
         fed = eta * np.array([back @ seen.noise @ directions, self._lost(seen, eta)])
@@ -232,7 +236,7 @@ class Closure:
         )
 
         def spread_at(share: Matrix) -> Matrix:
-            return directions @ (share * unaveraged[0] - unaveraged[1]) @ back
+            return directions @ (share[0] * unaveraged[0] + share[1] * growth[0] - unaveraged[1]) @ back
 
         return Where(
             seen, directions @ centre, spread_at(mean_share), tuple(spread_at(share) for share in shares),
@@ -267,17 +271,28 @@ class Closure:
         own = seen.directions.T @ self.cancels @ seen.directions
         return self.w2 * own * (1.0 - epoch_share(eta * seen.eigenvalues * self.epoch))
 
-    def _shares(self, contraction: Matrix, period: float, age: float | None) -> tuple[Matrix, list[Matrix]]:
-        """Return the part of U that is a worker's spread, averaged over a round and at the phases looked at."""
-        left = np.maximum(1.0 - contraction, 0.0)
+    def _shares(
+        self, contraction: Matrix, eta: float, period: float, age: float | None
+    ) -> tuple[Matrix, list[Matrix]]:
+        """Return what parts of U and dU/ds, shape (2, m, m), a worker's spread is.
+
+        Averaged over a round, and at the phases looked at.
+        """
+        left, taken = np.maximum(1.0 - contraction, 0.0), 1.0 - self.w2
+        if age == np.inf or period == np.inf:
+            never = np.array([np.ones_like(left), np.zeros_like(left)])
+            return never, [never]
 
         def share(steps: float) -> Matrix:
-            return 1.0 - (1.0 - self.w2) * left**steps
+            kept = taken * left**steps
+            return np.array([1.0 - kept, eta * steps * kept])
 
         if age is not None:
             return share(age), [share(age)]
-        mean = interpolation(period, contraction, self.w2)
-        if period == 1 or period == np.inf or self.around.is_quadratic:
+        mean = np.array([
+            interpolation(period, contraction, self.w2), eta * taken * _mean_age(left, contraction, period)
+        ])  # fmt: skip
+        if period == 1 or self.around.is_quadratic:
             return mean, [mean]
         # Gradients are taken after k = 0 .. N - 1 steps of a round.
         steps = range(round(period)) if period <= len(PHASES) else [part * period - 0.5 for part in PHASES]
@@ -303,6 +318,15 @@ class Closure:
                 one * np.minimum(step, own) * own / variance**2 * left**2
             )  # the first phase is younger than a step
         return np.array([variance, np.where((own > 0.0) & (noise > 0.0), found, 0.0)])
+
+
+def _mean_age(left: Matrix, gone: Matrix, period: float) -> Matrix:
+    """Return the mean of k left^k over k = 0 .. period - 1; left = 1 - gone."""
+    end = left**period
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (left * (1.0 - end) / gone - period * end) / (period * gone)
+    near = 0.5 * (period - 1.0) * (1.0 - gone * (2.0 * period - 1.0) / 3.0)  # where the terms cancel
+    return np.where(period * gone < NEAR, near, mean)
 
 
 def settle(

@@ -14,8 +14,6 @@ from .stops import stops_of
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
-# A round may be looked at as any of its like when the run has seen so many of them; until then where it is.
-ROUNDS = 3
 # Between two stops so near that nothing decays, exp(-x) of so small an x, closed forms would cancel.
 NEAR = 0.1
 # Steps that change within the last round are taken as constant over so many parts of what is between two stops.
@@ -69,8 +67,9 @@ def follow(closure: Closure, start: Vector, etas: Vector, lengths: npt.NDArray[n
     for next_t, next_eta, period in zip(stops.tolist(), sizes.tolist(), periods.tolist(), strict=True):
         before, length = here, passed[next_t] - passed[t]
         age = None
-        if ROUNDS * period > next_t and period > 1:  # averaged after every step, workers are alike at each
-            last = int(averaged[np.searchsorted(averaged, next_t) - 1])
+        last, end = averaged[np.searchsorted(averaged, next_t) + np.array([-1, 0])]
+        # A round longer than all before is no mean of its like; averaged after every step, workers are alike at each.
+        if period > 1 and end - last > last:
             age = (passed[next_t] - passed[last]) / next_eta if last else np.inf
         here = closure.after(before, length, next_eta, period, age)
         share = (next_t - t) / n

@@ -8,7 +8,7 @@ meets on its way (``closure``; to second order in the spread A that adds F'''[A]
 Its average over the path is the bias B of w_bar. Noise of covariance Sigma moves the mean by itself, and its average
 by C = Cov(w_bar), at the Hessian H and the Sigma of the moment (``path``; H^-1 Sigma H^-1 w2 / n where they stay):
 
-    E F(w_bar) - F* = F(w* + B) - F* + (1/2) tr F''(w*) C.
+    E F(w_bar) - F* = F(w* + B) - F* + (1/2) tr F''(w* + B) C.
 
 Workers whose shards differ (partition="contiguous") each have a path and a spread of their own: see ``shards``.
 Derived for this package; an asymptotic formula, not a bound.
@@ -236,8 +236,8 @@ def _of_one_path(run: _Run) -> _Parts:
     mean, covariance = run.path.mean, run.covariance()
     return _Parts(
         bias=float(around.problem.excess(around.w_star + around.directions @ mean, around.w_star)),
-        variance=0.5 * float(around.eigenvalues @ covariance),
-        e2=float(around.eigenvalues**2 @ (covariance + mean**2)),
+        variance=0.5 * float((around.hessian(mean) * covariance).sum()),
+        e2=float(around.eigenvalues**2 @ (np.diag(covariance) + mean**2)),
         consensus=run.consensus(),
         doubt=run.doubt(),
     )
@@ -310,12 +310,12 @@ class _Run:
         self.path: Path = follow(closure, start, etas, lengths)
         self.eigenvalues, self.directions = self.path.end.seen.eigenvalues, self.path.end.seen.directions
 
-    def covariance(self) -> Vector:
-        """The variance of w_bar along the eigenvectors at the optimum.
+    def covariance(self) -> Matrix:
+        """The covariance of w_bar, in the eigenbasis at the optimum.
 
         Reshuffled, the noise at the optimum cancels over an epoch; what the spread and the way add does not.
         """
-        added = np.diag(self.path.covariance)
+        added = self.path.covariance
         if self.epoch_rows is None:
             return added
         self._check_shards(self.epoch_rows)
@@ -324,7 +324,8 @@ class _Run:
             self.eigenvalues, own / self.batch_size, self.etas, self.epoch_rows, self.batch_size
         )
         there = self.w2 * cancels + self._shards_variance(own)
-        return np.maximum(added, 0.0) + self.directions**2 @ there
+        added = added * (np.diag(added) > 0.0)[:, None] * (np.diag(added) > 0.0)
+        return added + (self.directions * there) @ self.directions.T
 
     def _along(self, matrix: Matrix) -> Vector:
         """Its variances along the eigenvectors where the run ends."""

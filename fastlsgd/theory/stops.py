@@ -28,7 +28,8 @@ STRETCHES = 16
 def stops_of(etas: Vector, lengths: Steps, largest: float) -> tuple[Steps, Vector, Vector]:
     """Return steps t_1 < t_2 < .. = n_steps, and step size and period there.
 
-    A jump of the step size or of the period has a stop on both of its sides.
+    A jump of the step size or of the period has a stop on both of its sides, and so has the end of a round
+    that is longer than all before it.
 
     Parameters
     ----------
@@ -51,7 +52,10 @@ def stops_of(etas: Vector, lengths: Steps, largest: float) -> tuple[Steps, Vecto
         rounds[-1] = max(rounds[-2:])
     of_step = np.repeat(rounds, lengths).astype(np.float64)
     passed = np.concatenate([[0.0], np.cumsum(etas)])
-    chosen = np.append(_geometric(passed, 0, FIRST / largest, GROWTH), n)
+    ends = np.cumsum(lengths)
+    is_longest = (lengths > ends - lengths) & (largest * (passed[ends] - passed[ends - lengths]) > FIRST)
+    longest = ends[:-1][is_longest[:-1]]
+    chosen = np.concatenate([_geometric(passed, 0, FIRST / largest, GROWTH), longest, longest + 1, [n]])
     if not ((etas == etas[0]).all() and (rounds == rounds[0]).all()):
         log_t, seen = np.log(np.arange(1, n + 1)), np.log([etas, of_step])
         changes = np.abs(np.diff(seen)) > np.maximum(JUMP, 3.0 * np.diff(log_t))
