@@ -150,6 +150,35 @@ def test_rows_in_order_are_the_exact_twin_bit_for_bit(dtype, index, n_workers, l
     assert result.trace.n_sparse_floats.tolist() == [twin.n_sparse_floats]
 
 
+# An averaging takes blocks of 512 features: one by one while no more than 56 have changed, eight of 64 at a time.
+@pytest.mark.parametrize("isa", _kernels.isas())
+@pytest.mark.parametrize("n_workers", [2, 3, 4])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_with_few_and_with_many_changes_are_the_exact_twin_bit_for_bit(dtype, n_workers, isa):
+    rng = np.random.default_rng(5)
+    columns = [64 * 9 + rng.choice(64, n, replace=False) for n in (1, 7, 8, 9, 16, 17)]
+    columns += [512 * (n % 3) + rng.choice(512 if n % 3 < 2 else 76, n, replace=False) for n in (28, 55, 56, 57, 58)]
+    columns += [rng.choice(1100, n, replace=False) for n in (5, 60, 300)]
+    lengths = [len(its) for its in columns]
+    rows = [(its, rng.standard_normal(len(its)).astype(dtype) / 4) for its in columns]
+    parts = (np.concatenate([values for _, values in rows]), np.concatenate(columns).astype(np.int32))
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    y = np.where(rng.standard_normal(len(rows)) > 0, 1, -1).astype(dtype)
+    n_steps = 60
+    twin = exact.SparseTwin(rows, 1100, y, loss="logistic", l2=0.01, n_workers=n_workers)
+    twin.run(etas(n_steps), [1] * n_steps)
+    problem = fl.Problem(sparse.csr_array((*parts, indptr), shape=(len(rows), 1100)), y, loss="logistic", l2=0.01)
+    used = _kernels.isa()
+    _kernels.use_isa(isa)
+    try:
+        result = solve(problem, n_workers=n_workers, n_steps=n_steps, schedule=fl.MiniBatch(), record=[n_steps])
+    finally:
+        _kernels.use_isa(used)
+    assert bits(result.state.W) == bits(twin.W)
+    assert bits(result.w_bar) == bits(twin.w_bar)
+    assert result.trace.n_sparse_floats.tolist() == [twin.n_sparse_floats]
+
+
 @pytest.mark.parametrize("isa", _kernels.isas())
 @pytest.mark.parametrize("weights", [None, [0.25, 0.75]], ids=["halves", "others"])
 def test_zeros_of_either_sign_and_overflow_are_averaged_alike(weights, isa):
