@@ -203,7 +203,12 @@ def _centre(w_star: Any, n_features: int) -> Vector:
 
 
 def _dtype(dtype: Any) -> np.dtype:
-    kind = np.dtype(dtype)
+    if dtype is None:  # NumPy's float64
+        raise TypeError("dtype must be float32 or float64, got None")
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise TypeError(f"dtype must be float32 or float64, got {kind}")
     return kind

@@ -407,6 +407,26 @@ def test_compare_takes_schedules_by_name_and_object():
     assert "one-shot" in found.facts["tuning"]  # among whose steps the Newton step chooses
 
 
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+def test_a_rule_that_asks_the_run_is_bound_once_a_step(loss, monkeypatch):
+    rule, asked = fl.RiskPeriod(0.1), []
+    bind = fl.RiskPeriod.bind
+
+    def counted(self, problem, step_size, *sizes, **run):
+        asked.append(step_size.eta)
+        return bind(self, problem, step_size, *sizes, **run)
+
+    monkeypatch.setattr(fl.RiskPeriod, "bind", counted)
+    problem = a_problem(loss, n=300)
+    found = compare(problem, schedules=[rule], replicates=3, n_passes=2, n_workers=4)
+    assert len(asked) == len(set(asked)) >= len(found.facts["tuning"][repr(rule)])
+    row = found.row(repr(rule))
+    options = {"n_workers": 4, "n_steps": 150, "sampling": "replacement", "record": 0, "seed": 2}
+    alone = fl.local_sgd(problem, schedule=rule, step_size=fl.Constant(row.eta), **options)
+    assert row.n_rounds == alone.state.n_rounds
+    assert row.excess[2] == pytest.approx(problem.excess(alone.w_bar), rel=1e-9)
+
+
 @pytest.mark.parametrize("step_size", [0.02, fl.Constant(0.02), fl.PolynomialDecay(0.02, alpha=0.6)])
 def test_a_step_of_the_users_is_the_common_one(step_size):
     problem = a_problem(n=300)

@@ -52,6 +52,8 @@ def test_bounds_hold_with_or_without_themselves():
         (lambda: fl.Constant(np.array([0.1])), r"Constant: eta must be a number, got array\(\[0.1\]\)"),
         (lambda: fl.GaussianStream(3, noise="1"), "noise must be a number, got '1'"),
         (lambda: fl.GaussianStream(3, noise=np.ones(3)), r"noise must be a number, got array\("),
+        (lambda: fl.GaussianStream(3, dtype=None), "dtype must be float32 or float64, got None"),
+        (lambda: fl.GaussianStream(3, dtype="abc"), "dtype must be float32 or float64, got 'abc'"),
         (lambda: fl.GaussianStream(3, kurtosis="3"), "kurtosis must be a number, got '3'"),
         (lambda: fl.GaussianStream(3, w_star="abc"), "w_star must hold real numbers, got 'abc'"),
         (lambda: fl.GaussianStream(2, spectrum=["a", "b"]), "spectrum must hold real numbers, got"),

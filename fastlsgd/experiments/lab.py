@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import baselines
-from ..arguments import step_sizes_at
+from ..arguments import averaging_weights, bound_schedule, step_sizes_at
 from ..cores import resolve_threads
 from ..problem import Problem
 from ..schedules import FixedPeriod, MiniBatch, OneShot, Schedule
@@ -254,6 +255,8 @@ class Lab:
         self._progress = progress
         self._is_stable = is_stable or self._within_bound
         self._ledgers: dict[tuple[Method, float], Ledger] = {}
+        self._bound: dict[tuple[Method, float], Schedule] = {}
+        self._binding = Lock()
 
     def at(self, multiple: float) -> StepSize:
         """Return the common step times a multiple."""
@@ -261,9 +264,34 @@ class Lab:
             return self.step
         return Constant(self.step.eta * multiple) if isinstance(self.step, Constant) else Scaled(self.step, multiple)
 
+    def schedule(self, method: Method, multiple: float) -> Schedule:
+        """Return the schedule of a method at a multiple; one that asks how its run is made is bound once for all.
+
+        Raises
+        ------
+        ValueError
+            It finds no period for such a run.
+        """
+        if not getattr(method.schedule, "needs_run", False):
+            return method.schedule
+        with self._binding:
+            if (method, multiple) not in self._bound:
+                self._bound[method, multiple] = bound_schedule(
+                    method.schedule, self.problem, self.at(multiple), method.n_workers, method.n_steps,
+                    batch_size=method.batch_size, sampling=self.sampling, partition="iid",
+                    weights=averaging_weights(None, method.n_workers, 0), average="polyak", w0=None,
+                )  # fmt: skip
+            return self._bound[method, multiple]
+
     def allowed(self, method: Method, multiple: float) -> bool:
         """Return whether tuning may try the runs of the method at this multiple."""
-        return all(self._is_stable(*run) for run in method.runs(multiple))
+        if not all(self._is_stable(*run) for run in method.runs(multiple)):
+            return False
+        try:
+            self.schedule(method, multiple)
+        except ValueError:  # a step at which it cannot say what its word rests on
+            return False
+        return True
 
     def _within_bound(self, method: Method, multiple: float) -> bool:
         return multiple * first_eta(self.step) <= self.problem.step_bound(method.rows_a_step)
@@ -316,7 +344,7 @@ class Lab:
         method, multiple, seed = key
         step_size = self.at(multiple)
         options |= {"step_size": step_size, "seed": seed, "sampling": self.sampling}
-        return local_sgd(self.problem, **options, **method.options())
+        return local_sgd(self.problem, **(method.options() | options | {"schedule": self.schedule(method, multiple)}))
 
     def _w_bar(self, key: Key) -> Vector:
         try:
