@@ -174,7 +174,10 @@ def draw(figure: matplotlib.figure.Figure, table: pandas.DataFrame) -> None:
     )
     drawing.frame(left, "longest period at equal error", "sqrt(T) / P^1.5", "averagings of every step over these")
     x = np.geomspace(table.sqrt_t_over_p.min(), table.sqrt_t_over_p.max(), 200)
-    for name, style, end, offset, side in (("mu", "-", -1, (-6, 3), "right"), ("mu_eff", "--", 0, (14, -2), "left")):
+    for name, style, end, offset, side in (
+        ("mu", "-", -1, (-6, 3), "right"),
+        ("mu_eff", "--", 120, (10, -12), "left"),
+    ):
         scale = float((table[f"{name}_formula"] / table.sqrt_t_over_p).iloc[0])
         law = np.maximum(1.0, scale * x)  # no rule averages more often than after every step
         drawing.line(left, x, law, "#888888", style)

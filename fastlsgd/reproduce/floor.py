@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,10 +37,11 @@ def make(request: Request) -> Made:
 
 
 def _over_steps(around: theory.Expansion, limit: float, request: Request) -> list[dict[str, Any]]:
-    """Return the excess of one-shot averaging from the optimum, for each P and step."""
+    """Return the excess of one-shot averaging from the optimum for each P and step; extrapolated for the last P."""
     n_steps, w_star = 2_000 if request.quick else 20_000, around.problem.optimum()
     rows = []
-    for place, n_workers in enumerate((4, 16, 64)):
+    averages: dict[float, np.ndarray] = {}
+    for place, n_workers in enumerate((4, 16, MANY)):
         request.progress(place, 4, f"b: one-shot averaging, P = {n_workers}")
         for part in PARTS:
             step = Constant(part * limit)
@@ -52,6 +54,17 @@ def _over_steps(around: theory.Expansion, limit: float, request: Request) -> lis
             point = simulated.points(simulated.excesses(around.problem, found.w_bar))[0]
             row = _row("over steps", ONCE, n_workers, n_steps, step.eta)
             rows.append(row | point | {"predicted": expected.excess})
+            averages[part] = found.w_bar
+    # Of the last P: every step but the first has one of half its size, of the same seeds.
+    for half, part in pairwise(PARTS):
+        left = theory.richardson(averages[half], averages[part])
+        excess = simulated.excesses(around.problem, left)
+        of_mean = float(simulated.excesses(around.problem, left.mean(axis=0)[None]).item())
+        row = _row("extrapolated over steps", WITHOUT, MANY, n_steps, part * limit)
+        row |= {"n_gradients": 2 * n_steps * MANY, "predicted": float("nan")}
+        # Their mean has the noise of one of them over their number.
+        bias = of_mean - (float(excess.mean()) - of_mean) / (len(excess) - 1)
+        rows.append(row | simulated.points(excess)[0] | {"bias": bias})
     return rows
 
 
@@ -112,10 +125,16 @@ def words(table: pandas.DataFrame) -> list[str]:
         f"P = {MANY}, step {sig(last.eta.iloc[0])}, {int(last.t.iloc[0]):,} local steps: excess "
         f"{sig(last.loc[ONCE].measured)} of one-shot averaging, {sig(last.loc[WITHOUT].measured)} extrapolated from "
         "it and from one with half the step on the same rows (twice the gradients), "
-        f"{sig(last.loc[OFTEN].measured)} of mini-batch averaging. What extrapolation leaves, "
-        f"{last.loc[WITHOUT].measured / last.loc[OFTEN].measured:.1f} times that of mini-batch averaging, is noise "
-        "and a bias of order step^2."
+        f"{sig(last.loc[OFTEN].measured)} of mini-batch averaging."
     )
+    left = table[(table.panel == "extrapolated over steps") & (table.bias > 0)].sort_values("eta")
+    if len(left) > 1:
+        slope = np.polyfit(np.log(left.eta), np.log(left.bias), 1)[0] / 2
+        biases, excesses, etas = (", ".join(map(sig, left[name])) for name in ("bias", "measured", "eta"))
+        out.append(
+            f"Extrapolated at steps {etas}, P = {MANY}: excess {excesses}, of which the bias that is left makes "
+            f"{biases}; its root goes as step^{slope:.2f} here. The rest is noise."
+        )
     known = table[np.isfinite(table.predicted)]
     ratio = known.predicted / known.measured
     out.append(f"Predicted over measured: from {ratio.min():.3f} to {ratio.max():.3f} at {len(ratio)} points.")
