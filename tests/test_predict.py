@@ -1,6 +1,7 @@
 """Predictions: against the kernels' runs on data, against exact moments, and what is refused."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -364,6 +365,48 @@ def test_reshuffled_shards_that_differ_too_much_are_refused():
     around, limit = known("drawn")
     with pytest.raises(ValueError, match="differ too much for rounds of 500000 steps"):
         theory.predict(around, 500_000, fl.Constant(0.02 * limit), 8, 500_000, sampling="reshuffle")
+
+
+def test_steps_beyond_what_the_mean_bears_are_refused_without_warnings():
+    """Slopes of logistic rows are bounded, so nothing overflows there: the consensus came out negative."""
+    around, _ = known("small")
+    mean = 2.0 / around.eigenvalues[-1]
+    with pytest.raises(ValueError, match="beyond the stability limit, of the mean"):
+        theory.predict(around, 5, fl.Constant(1.01 * mean), 4, 2_000)
+    decaying = fl.PolynomialDecay(3.0 * mean, 0.5)  # there for nine steps
+    assert np.isfinite(theory.predict(around, 5, decaying, 4, 2_000).excess)
+    squared = drawn("squared", n=500, d=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="grows without end"):
+            theory.predict(squared, 100, fl.PolynomialDecay(2.5, 0.5), 4, 100)
+
+
+def test_bad_arguments_of_predictions_are_named():
+    around, _ = known("small")
+    step = fl.Constant(0.1)
+    with pytest.raises(ValueError, match=r"w_star must have shape \(4,\), got \(2,\)"):
+        theory.predict(around, 5, step, 4, 100, w_star=np.zeros(2))
+    with pytest.raises(TypeError, match="w_star must hold real numbers, got 'a'"):
+        theory.predict(around, 5, step, 4, 100, w_star="a")
+    with pytest.raises(ValueError, match="not the optimum that the Expansion stands at"):
+        theory.predict(around, 5, step, 4, 100, w_star=np.zeros(4))
+    with pytest.raises(ValueError, match="batch_size must be an int >= 1, got 0"):
+        theory.data_stability_limit(around, 0)
+    with pytest.raises(TypeError, match="n_rows must be an int, got 'a'"):
+        Expansion(around.problem, "a")
+    with pytest.raises(ValueError, match="n_rows must be an int >= 1, got 0"):
+        Expansion(around.problem, 0)
+    with pytest.raises(TypeError, match="around must be an Expansion, got Problem"):
+        theory.settle(around.problem, 0.1, 4, 0.25)
+    for options, message in (
+        ({"eta": 0.0}, "eta must be positive"),
+        ({"w2": 2.0}, "w2 must be above 0 and at most 1"),
+        ({"batch_size": 0}, "batch_size must be an int >= 1"),
+        ({"epoch": -1.0}, "epoch must be positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            theory.settle(**({"around": around, "eta": 0.1, "period": 4, "w2": 0.25} | options))
 
 
 def test_too_many_parameters_are_refused():

@@ -35,6 +35,24 @@ def test_the_word_is_kept_for_the_run_that_is_made(problem, how):
     assert ratio - 1.96 * error <= 1.1
 
 
+@pytest.mark.parametrize("share", [1.5, 3.0])
+def test_no_word_is_given_where_the_prediction_itself_is_in_doubt(share):
+    """Beyond the limit: of 200 rows at 12.0 (limit 3.2), period 2 was chosen for epsilon 0.5 and measured 1.90."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 3))
+    y = np.where(X @ [1.0, 2.0, 3.0] + rng.standard_normal(200) > 0, 1.0, -1.0)
+    around = theory.Expansion(fl.Problem(X, y, loss="logistic", l2=1e-2))
+    step = fl.Constant(share * theory.data_stability_limit(around))
+    bound = fl.RiskPeriod(0.5, sampling="replacement").bind(around, step, 4, 2000)
+    longer = theory.predict(around, bound.period + 1, step, 4, 2000)
+    often = theory.predict(around, 1, step, 4, 2000).excess
+    assert longer.high > 1.5 * often  # so the next period is rightly left
+    if bound.period > 1:
+        chosen = theory.predict(around, bound.period, step, 4, 2000)
+        assert chosen.excess <= 1.5 * often
+        assert chosen.high <= max(1.5 * often, chosen.excess + 0.5 * often)
+
+
 def test_a_run_tells_the_rule_how_it_is_made(problem):
     rule, options = fl.RiskPeriod(0.1), {"n_workers": 16, "n_steps": 200, "step_size": STEP}
     facts = {"sampling": "replacement", "batch_size": 4, "weights": UNEVEN, "w0": problem.optimum()}

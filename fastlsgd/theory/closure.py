@@ -43,8 +43,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from .. import arguments
 from ..cores import one_blas_thread
 from ..problem import Problem
+from ..scalars import number
 from .expansion import Expansion
 from .periods import interpolation
 from .stability import second_moment_limit
@@ -347,7 +349,10 @@ def settle(
     Raises
     ------
     ValueError
-        It does not: eta is beyond the stability limit, of the mean or of the second moment.
+        It does not: eta is beyond the stability limit, of the mean or of the second moment. A number out of its
+        range.
+    TypeError
+        ``around`` is no Expansion.
 
     Examples
     --------
@@ -362,7 +367,11 @@ def settle(
     >>> bool(0.12 < often / never < 0.125 < rarely / never < 0.25)
     True
     """
-    closure = Closure(around, w2, batch_size, epoch)
+    if not isinstance(around, Expansion):
+        raise TypeError(f"around must be an Expansion, got {type(around).__name__}; pass Expansion(problem)")
+    eta, batch_size = number("eta", eta, above=0.0), arguments.whole("batch_size", batch_size)
+    epoch = None if epoch is None else number("epoch", epoch, above=0.0)
+    closure = Closure(around, number("w2", w2, above=0.0, most=1.0), batch_size, epoch)
     at_optimum = closure.at(np.zeros(len(around.eigenvalues)), eta)
     return closure.after(at_optimum, np.inf, eta, period, accuracy=SETTLED)
 
@@ -422,6 +431,7 @@ def data_stability_limit(problem: Problem | Expansion, batch_size: int = 1) -> f
     >>> round(data_stability_limit(fl.Problem(rows, np.array([1.0, -1.0, 2.0, -2.0]))), 2)
     2.0
     """
+    batch_size = arguments.whole("batch_size", batch_size)
     around = problem if isinstance(problem, Expansion) else Expansion(problem, LIMIT_ROWS)
     squares = np.outer(around.eigenvalues, around.eigenvalues)
 

@@ -90,6 +90,7 @@ class Expansion:
 
     def __init__(self, problem: Problem, n_rows: int | None = None, w_star: npt.ArrayLike | None = None) -> None:
         check_size(problem)
+        n_rows = None if n_rows is None else arguments.whole("n_rows", n_rows)
         if problem.X is not None:
             problem.row_norms()  # of a mapped file they are not known yet, nor whether it holds NaN
         self.problem = problem

@@ -14,7 +14,7 @@ from ..schedules import FixedPeriod, OneShot, Periods_, Schedule, View
 from ..stepsizes import StepSize
 from ..stream_problem import StreamProblem
 from .expansion import Expansion
-from .predict import predict
+from .predict import Prediction, predict
 
 # Rows that stand for all of them while periods are tried; the ratio of two predictions needs no more.
 TRIED_ROWS = 5_000
@@ -28,7 +28,9 @@ class RiskPeriod:
 
     All shorter ones that are tried (a factor sqrt(2) apart, then by halving the last gap) are within it as well.
     What is compared is the excess of w_bar, the average of all iterates, at the end, at the same step size, n_steps,
-    start, weights, batch and sampling, as ``predict`` has it: to second order in the step size, not guaranteed.
+    start, weights, batch and sampling, as ``predict`` has it: to second order in the step size, not guaranteed. A
+    period whose prediction may be off by more than epsilon of period 1 (``Prediction.high``), as at steps near the
+    stability limit and beyond it, is not taken unless it is within 1 + epsilon even so.
     (Derived for this package; not from a paper.)
 
     ``local_sgd`` tells the rule how its run is made; what cannot be predicted is refused: another average than
@@ -120,16 +122,19 @@ class RiskPeriod:
 
         def keeps(period: int) -> bool:
             try:
-                return excess(period) <= allowed
+                found = predicted(period)
             except ValueError:  # beyond what can be predicted, so nothing is promised
                 return False
+            doubtful = found.high > max(allowed, found.excess + self.epsilon * often.excess)
+            return found.excess <= allowed and not doubtful
 
-        def excess(period: int) -> float:
-            return predict(around, period, step_size, n_workers, n_steps, **options).excess
+        def predicted(period: int) -> Prediction:
+            return predict(around, period, step_size, n_workers, n_steps, **options)
 
         if n_workers == 1:
             return OneShot()
-        allowed = (1.0 + self.epsilon) * excess(1)
+        often = predicted(1)
+        allowed = (1.0 + self.epsilon) * often.excess
         kept, tried = 1, 2
         while tried < n_steps and keeps(tried):
             kept, tried = tried, max(tried + 1, round(tried * RATIO))
