@@ -24,7 +24,7 @@ extern const fl_isa fl_isa_avx2;
  * against 9.5 ns a gradient). Long ones come from memory, one row a step, where loads that straddle two
  * lines wait for both (d = 1,000: 133 against 187 ns; 158 where rows are aligned), but for those of
  * bfloat16, which none straddles. In batches w is loaded once for four rows instead of two, which is worth
- * more (d = 1,000 and 10,000, batches of 32, one thread: 7% and 26%). */
+ * more (d = 1,000 and 10,000, batches of 32, one thread: 6% and 26%). */
 #define FL_LEAVES_ROWS_OF(bytes, batch_size) \
     ((batch_size) == 1 && ((bytes) <= 128 || (!FL_IS_BF16 && (bytes) > 3072)))
 #define FL_LEFT_TO fl_isa_avx2

@@ -383,40 +383,63 @@ static inline __attribute__((always_inline)) void FN(dot_rows)(const D *const *x
     }
 }
 
-/* update += c[0] x[0], then c[1] x[1], ...: rows of a batch, n a constant. On the way n_coming rows to come, a
- * constant too, are asked for. */
-static inline __attribute__((always_inline)) void FN(add_rows)(const D *const *x, const T *c, const int n, T *update,
+/* What rows of a batch are added to: f times what stands at `from`, and where the sum goes. */
+typedef struct FN(batch_sum) {
+    const T *from;
+    V f, f_last;             /* f_last: of the last vector */
+    T *update;               /* up to the step's last rows, and then: */
+    T *w, *sum;              /* the iterate, which loses it; the running sum, which takes the iterate */
+    int average;
+    T alpha;
+} FN(batch_sum);
+
+/* One vector of the sum; ends, a constant: of the step's last rows. */
+static inline __attribute__((always_inline)) void FN(put_vector)(const FN(batch_sum) *to, int64_t at, V update,
+                                                                 const int ends)
+{
+    if (!ends) {
+        W_AT(to->update + at) = update;
+        return;
+    }
+    const V new = W_AT(to->w + at) - update;
+    W_AT(to->w + at) = new;
+    if (to->average == FL_AVERAGE_UNIFORM)
+        W_AT(to->sum + at) += new;
+    else if (to->average == FL_AVERAGE_WEIGHTED)
+        W_AT(to->sum + at) += to->alpha * new;
+}
+
+/* Adds c[0] x[0], then c[1] x[1], ...: n rows of a batch. On the way n_coming rows to come are asked for. n, n_coming
+ * and ends are constants. */
+static inline __attribute__((always_inline)) void FN(add_rows)(const D *const *x, const T *c, const int n,
+                                                               const FN(batch_sum) *to, const int ends,
                                                                const FN(shape) *shape, const D *const *coming,
                                                                const int n_coming)
 {
     const int64_t full = shape->full;
-    const int step = n_coming > 0 ? ENTRIES_A_LINE / VL : 1;
+    const int step = ENTRIES_A_LINE / VL;
     int64_t j = 0;
-#define ADD_TO(at)                                \
-    do {                                          \
-        V sum = W_AT(update + (at) * VL);         \
-        _Pragma("GCC unroll 4")                   \
-        for (int g = 0; g < n; g++)               \
-            sum += c[g] * LOAD(x[g], at);         \
-        W_AT(update + (at) * VL) = sum;           \
+#define ADD_VECTOR(load, at, f)                                  \
+    do {                                                         \
+        V sum = (f) * W_AT(to->from + (at) * VL);                \
+        _Pragma("GCC unroll 4")                                  \
+        for (int g = 0; g < n; g++)                              \
+            sum += c[g] * (load);                                \
+        FN(put_vector)(to, (at) * VL, sum, ends);                \
     } while (0)
     if (n_coming > 0) {
         for (; j + step <= full; j += step) {
             FN(ask_for)(coming, n_coming, j * VL, ENTRIES_A_LINE);
 #pragma GCC unroll 8
             for (int a = 0; a < step; a++)
-                ADD_TO(j + a);
+                ADD_VECTOR(LOAD(x[g], j + a), j + a, to->f);
         }
         FN(ask_for_rest)(coming, n_coming, j * VL, shape);
     }
     for (; j < full; j++)
-        ADD_TO(j);
-#undef ADD_TO
-    V last = W_AT(update + full * VL);
-#pragma GCC unroll 4
-    for (int g = 0; g < n; g++)
-        last += c[g] * FN(load_last)(x[g], shape);
-    W_AT(update + full * VL) = last;
+        ADD_VECTOR(LOAD(x[g], j), j, to->f);
+    ADD_VECTOR(FN(load_last)(x[g], shape), full, to->f_last);
+#undef ADD_VECTOR
 }
 
 /* A row's lines, into the second cache or (near, a constant) the first. */
