@@ -55,7 +55,7 @@ def test_families_coincide_on_additive_noise_and_part_on_logistic_regression(mad
     assert (table.replicates >= 100).all()
 
 
-def test_the_floor_goes_with_the_step_and_is_removed(made):
+def test_the_floor_goes_with_the_step_and_extrapolation_leaves_the_next_order(made):
     table = made["b"].table
     steps = table[(table.panel == "over steps") & (table.n_workers == 64)].sort_values("eta")
     growth = math.log(steps.measured.iloc[-1] / steps.measured.iloc[0]) / math.log(
@@ -67,6 +67,12 @@ def test_the_floor_goes_with_the_step_and_is_removed(made):
     last = table[(table.panel == "along the run") & (table.t == table.t.max())].set_index("method")
     assert last.low[floor.ONCE] > 5 * last.high[floor.WITHOUT]
     assert last.n_gradients[floor.WITHOUT] == 2 * last.n_gradients[floor.ONCE]
+    left = table[table.panel == "extrapolated over steps"].set_index("eta").bias
+    assert list(left.index) == list(steps.eta.iloc[1:])
+    assert 0 < left.iloc[-1] < 0.05 * steps.measured.iloc[-1]
+    assert (
+        left.iloc[-2] < left.iloc[-1] / 4
+    )  # of a bias proportional to the step it is a fourth, of the next order less
 
 
 def test_the_factor_is_within_equal_error_and_near_what_was_predicted(made):
