@@ -23,8 +23,8 @@ extern const fl_isa fl_isa_avx2;
  * lanes once: one row a step, half the vector is one fold less to wait for (d = 20, four workers: 7.9
  * against 9.5 ns a gradient). Long ones come from memory, one row a step, where loads that straddle two
  * lines wait for both (d = 1,000: 133 against 187 ns; 158 where rows are aligned), but for those of
- * bfloat16, which none straddles. In batches w is loaded once for four rows instead of two, which is worth
- * more (d = 1,000 and 10,000, batches of 32, one thread: 6% and 26%). */
+ * bfloat16, which none straddles; batches, which load w once for four rows instead of two, are sooner done here all the
+ * same (d = 1,000 and 10,000, batches of 32, one thread: by 6% and 26%). */
 #define FL_LEAVES_ROWS_OF(bytes, batch_size) \
     ((batch_size) == 1 && ((bytes) <= 128 || (!FL_IS_BF16 && (bytes) > 3072)))
 #define FL_LEFT_TO fl_isa_avx2
