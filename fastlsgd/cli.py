@@ -223,6 +223,7 @@ def tradeoff(
 ) -> None:
     """Measure what averaging rarely costs and saves on your data: see ``TRADEOFF`` for the help text."""
     wanted = None if schedules is None else parse_schedules(schedules)
+    number("--passes", passes, above=0.0, most=1e9)  # as compare has it, which would say n_passes
     if step is not None:
         number("--step", step, above=0.0)
     prefix = None if no_files else _checked_prefix(output)

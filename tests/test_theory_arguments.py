@@ -131,3 +131,14 @@ def test_what_means_nothing_of_a_stream_is_refused(options):
         theory.predict(STREAM, 4, STEP, 4, 100, **options)
     whole = theory.predict(STREAM, 4, STEP, 4, 100, None, STREAM.optimum(), "stream", "population")
     assert whole == theory.predict(STREAM, 4, STEP, 4, 100)
+
+
+def test_a_stream_whose_moments_overflow_is_refused():
+    with pytest.raises(ValueError, match="step size 50 is beyond the stability limit"):
+        theory.predict(STREAM, 4, fl.Constant(50.0), 4, 5000)
+
+
+@pytest.mark.parametrize("n_steps", ["a", -1, 1.5])
+def test_a_rule_looks_at_the_steps_of_one_worker_too(n_steps):
+    with pytest.raises((TypeError, ValueError), match="n_steps must be"):
+        fl.RiskPeriod(0.1).bind(STREAM, STEP, 1, n_steps)

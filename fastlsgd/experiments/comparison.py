@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LBFGS = "L-BFGS"
 # Tuning seeds lie beyond those that are reported.
 TUNING_SEEDS, TUNING_OFFSET = 2, 1000
+# A number of steps has fewer than 2^63.
+MOST_PASSES = 1e9
 # L-BFGS goes on to this part of the statistical floor (beyond it nothing is learnt about the population), or so far.
 LBFGS_TARGET, LBFGS_PASSES = 0.01, 200
 
@@ -246,7 +248,7 @@ def compare(
         raise ValueError(
             f"seed must be below 2^64 - {beyond}, got {seed}: steps are chosen with seeds that far beyond"
         )
-    n_passes = number("n_passes", n_passes, above=0.0)
+    n_passes = number("n_passes", n_passes, above=0.0, most=MOST_PASSES)
     n_steps = int(n_passes * problem.n_samples // n_workers)
     if n_steps < 1:
         raise ValueError(

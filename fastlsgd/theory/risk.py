@@ -115,6 +115,7 @@ class RiskPeriod:
                 "RiskPeriod gives its word on the average of all iterates: average must be 'polyak', got "
                 f"{average!r}; for another one bind the rule yourself, schedule=rule.bind(problem, ...)"
             )
+        n_workers, n_steps = arguments.whole("n_workers", n_workers), arguments.whole("n_steps", n_steps)
         options = self._options(batch_size, sampling, isinstance(problem, StreamProblem))
         options |= {"partition": partition, "weights": weights, "w0": w0}
         is_known = isinstance(problem, (Expansion, StreamProblem))

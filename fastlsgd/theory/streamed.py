@@ -78,6 +78,7 @@ def exact_prediction(
     ------
     ValueError
         The squared loss with l2 or with labels, or another loss: such a run is predicted on rows drawn from it.
+        Moments that overflow: the step is beyond the stability limit.
     """
     stream = problem.stream
     noise: dict[str, Any]
@@ -93,6 +94,11 @@ def exact_prediction(
     delta0, n_workers = w0 - stream.w_star, len(shares)
     options: dict[str, Any] = {"weights": shares, "batch_size": batch_size}
     moments = exact_moments(stream.eigenvalues, delta0, lengths.tolist(), etas, n_workers, **noise, **options)
+    if not np.isfinite(moments.e3):
+        raise ValueError(
+            f"step size {etas.max():g} is beyond the stability limit: the second moment overflows within "
+            f"{len(etas)} steps"
+        )
     path = exact_moments(stream.eigenvalues, delta0, 1, etas, 1, noise_cov=0.0)
     worker, mean, w2 = float(moments.worker), float(moments.e1), float(shares @ shares)
     # E <w_k, w_j> of two workers, and from it the mean over k of E |w_k - w|^2.
