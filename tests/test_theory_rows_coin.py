@@ -87,9 +87,10 @@ def test_row_12_exactly_and_predicted(n_workers, n_steps, often, once):
     exact = [function(COIN, etas, n_workers, THETA_STAR)[1] for function in (oracle.mini_batch, oracle.one_shot)]
     assert [HESSIAN**2 * square for square in exact] == pytest.approx([often, once], rel=1e-7)
     around = theory.Expansion(coin())
-    for period, expected in ((1, often), (n_steps, once)):
+    # One-shot averaging is its bias, squared, of which 1.7% is missing: the skewness that the closure leaves out.
+    for period, expected, error in ((1, often, 0.005), (n_steps, once, 0.04)):
         predicted = theory.predict(around, period, fl.Constant(0.5), n_workers, n_steps, w0=[THETA_STAR])
-        assert predicted.e2 == pytest.approx(expected, rel=0.03)
+        assert predicted.e2 == pytest.approx(expected, rel=error)
 
 
 ROW_13 = {

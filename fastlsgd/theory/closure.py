@@ -254,7 +254,7 @@ class Closure:
         """Return the same where averaging leaves that share of the spread.
 
         Of losses that are not quadratic, the skewness of the spread takes away about what -eta H U H adds; left out
-        together they come nearer than one of them alone (coin problem, one-shot: 1.01 against 1.12). That skewness
+        together they come nearer than one of them alone (coin problem, one-shot: 0.97 against 1.09). That skewness
         is a third cumulant: the noise of b rows has 1 / b^2 of one row's, as has what curvature makes of the spread,
         while the spread has 1 / b. So a batch takes it away as averaging does: 1 / b of it is left, and of that only
         1 / P where the period is 1 (flights13_late, half the limit: 0.93 of what is measured if all were, 0.99 so;
