@@ -554,7 +554,7 @@ def test_compare_of_one_worker_and_one_replicate():
     [
         ({"replicates": 0}, "replicates must be an int >= 1, got 0"),
         ({"n_workers": 10**6}, r"n_passes=\S+ of \d+ rows are fewer gradients than n_workers=1000000"),
-        ({"n_passes": 0}, "n_passes must be positive and finite, got 0"),
+        ({"n_passes": 0}, r"n_passes must be above 0 and at most 1e\+09, got 0"),
         ({"schedules": ["period x"]}, "or 'period N', got 'period x'"),
         ({"grid": [1.0, -2.0]}, "grid must hold positive multiples"),
         ({"test": (np.zeros((3, 2)), np.ones(3))}, r"shapes \(m, 4\) and \(m,\), got \(3, 2\) and \(3,\)"),
