@@ -94,6 +94,23 @@ static int on_threads(void *(*work)(void *), void *items, size_t item_bytes, tea
     return started == n ? 0 : -1;
 }
 
+/* When one thread's part began and ended: the first member of its item. */
+typedef struct span {
+    double begin_s, end_s;
+} span;
+
+/* Seconds from the first begin to the last end of n items. */
+static double seconds_of(const void *items, size_t item_bytes, int n)
+{
+    span all = *(const span *)items;
+    for (int i = 1; i < n; i++) {
+        const span *its = (const span *)((const char *)items + (size_t)i * item_bytes);
+        all.begin_s = its->begin_s < all.begin_s ? its->begin_s : all.begin_s;
+        all.end_s = its->end_s > all.end_s ? its->end_s : all.end_s;
+    }
+    return all.end_s - all.begin_s;
+}
+
 /* ---- reading memory ---- */
 
 #if defined(__AVX512F__)
@@ -129,12 +146,12 @@ static uint64_t sum_of(const char *at, size_t n_bytes)
 }
 
 typedef struct reader {
+    span took;
     team *all;
     const char *at;
     size_t n_bytes;
     int64_t repeats;
     uint64_t sum;
-    double begin_s, end_s;
     char apart[LINE];
 } reader;
 
@@ -143,12 +160,12 @@ static void *read_all(void *item)
     reader *mine = item;
     uint64_t sum = 0;
     begin_together(mine->all);
-    mine->begin_s = now_s();
+    mine->took.begin_s = now_s();
     for (int64_t r = 0; r < mine->repeats; r++) {
         sum += sum_of(mine->at, mine->n_bytes);
         __asm__ volatile("" ::: "memory"); /* read it again */
     }
-    mine->end_s = now_s();
+    mine->took.end_s = now_s();
     mine->sum = sum;
     return NULL;
 }
@@ -170,14 +187,10 @@ double limit_read(const void *at, size_t n_bytes, int n_threads, int64_t repeats
         };
     if (on_threads(read_all, readers, sizeof *readers, &all) != 0)
         return -1.0;
-    double begin_s = readers[0].begin_s, end_s = readers[0].end_s;
     *sum = 0;
-    for (int i = 0; i < n_threads; i++) {
-        begin_s = readers[i].begin_s < begin_s ? readers[i].begin_s : begin_s;
-        end_s = readers[i].end_s > end_s ? readers[i].end_s : end_s;
+    for (int i = 0; i < n_threads; i++)
         *sum += readers[i].sum;
-    }
-    return end_s - begin_s;
+    return seconds_of(readers, sizeof *readers, n_threads);
 }
 
 /* ---- the barrier of two threads ---- */
@@ -312,12 +325,13 @@ double limit_peak(int v_bytes, int of_floats, int64_t n, double a, double b, dou
 typedef float eight __attribute__((vector_size(32), aligned(4), may_alias));
 
 typedef struct sparse_part {
+    span took;
     team *all;
     const int32_t *indptr, *indices; /* of its first row; of all */
     const float *x;
     int64_t n_rows;
     float *v;
-    double *u, sum, begin_s, end_s;
+    double *u, sum;
     char apart[LINE];
 } sparse_part;
 
@@ -327,7 +341,7 @@ static void *step_on_sparse_rows(void *item)
     float *restrict v = mine->v;
     double *restrict u = mine->u, sum = 0.0;
     begin_together(mine->all);
-    mine->begin_s = now_s();
+    mine->took.begin_s = now_s();
     for (int64_t row = 0; row < mine->n_rows; row++) {
         const int32_t *restrict at = mine->indices + mine->indptr[row];
         const float *restrict x = mine->x + mine->indptr[row];
@@ -355,7 +369,7 @@ static void *step_on_sparse_rows(void *item)
         }
         sum += (double)(((z[0] + z[4]) + (z[2] + z[6])) + ((z[1] + z[5]) + (z[3] + z[7])));
     }
-    mine->end_s = now_s();
+    mine->took.end_s = now_s();
     mine->sum = sum;
     return NULL;
 }
@@ -384,13 +398,9 @@ double limit_sparse(const int32_t *indptr, const int32_t *indices, const float *
         };
     if (on_threads(step_on_sparse_rows, parts, sizeof *parts, &all) != 0)
         return -1.0;
-    double begin_s = parts[0].begin_s, end_s = parts[0].end_s;
-    for (int i = 0; i < n_threads; i++) {
-        begin_s = parts[i].begin_s < begin_s ? parts[i].begin_s : begin_s;
-        end_s = parts[i].end_s > end_s ? parts[i].end_s : end_s;
+    for (int i = 0; i < n_threads; i++)
         sums[i] = parts[i].sum;
-    }
-    return end_s - begin_s;
+    return seconds_of(parts, sizeof *parts, n_threads);
 }
 
 /* ---- the chain of one step: reduction, sigmoid, broadcast, update; everything in registers ---- */

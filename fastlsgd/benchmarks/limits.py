@@ -51,6 +51,13 @@ def _library() -> ctypes.CDLL:
     return library
 
 
+def _from_headers(name: str, what: str) -> Any:
+    """Return a function that is compiled from the kernels' headers, where they are."""
+    if not hasattr(_library(), name):
+        raise Missing(f"{what} compiled from the kernels' headers, which only a checkout has")
+    return getattr(_library(), name)
+
+
 def _checked(right: bool, what: str) -> None:
     if not right:
         raise RuntimeError(f"the limit {what} computed something wrong, so its time means nothing")
@@ -213,14 +220,12 @@ def chain_s(v_bytes: int, width: int = 1, *, n: int = 20_000, best_of: int = 10)
     Missing
         An installed package without the kernels' headers, no C compiler, or no such vectors.
     """
-    library = _library()
-    if not hasattr(library, "limit_chain"):
-        raise Missing("the latency chain is compiled from the kernels' headers, which only a checkout has")
+    chain = _from_headers("limit_chain", "the latency chain is")
     row, eta, l2 = chain_row(), 0.125, 0.0625
     w = np.zeros((width, row.size), np.float32)
     best = np.inf
     for _ in range(best_of):
-        seconds = library.limit_chain(v_bytes, n, width, row.ctypes.data, eta, eta * l2, w.ctypes.data)
+        seconds = chain(v_bytes, n, width, row.ctypes.data, eta, eta * l2, w.ctypes.data)
         best = min(best, _took(seconds, f"the chain on {v_bytes}-byte vectors"))
     _checked(np.array_equal(w, np.tile(_chain_result(n, eta, l2), (width, 1))), "chain")
     return best / (n * width)
@@ -259,12 +264,10 @@ def words_s(v_bytes: int, *, n: int = 4_000, best_of: int = 10) -> float:
     Missing
         An installed package without the kernels' headers, no C compiler, or no such vectors.
     """
-    library = _library()
-    if not hasattr(library, "limit_words"):
-        raise Missing("the words are compiled from the kernels' headers, which only a checkout has")
+    words = _from_headers("limit_words", "the words are")
     best, sum_ = np.inf, ctypes.c_uint64()
     for _ in range(best_of):
-        seconds = library.limit_words(v_bytes, n, WORDS_SEED, ctypes.byref(sum_))
+        seconds = words(v_bytes, n, WORDS_SEED, ctypes.byref(sum_))
         best = min(best, _took(seconds, f"words on {v_bytes}-byte vectors"))
         _checked(sum_.value == _words_result(n), "words")
     return best / (64 * n)
