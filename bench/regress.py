@@ -5,7 +5,9 @@
 Each commit is built from a worktree into a temporary folder and gets a process of its own, which times a fixed
 set of kernels whenever it is told to. The two take turns kernel by kernel, so that the load hits both. Minima are
 compared, as other processes can only add time; a kernel is slower only if it is so by more than RELATIVE and by
-more than ABSOLUTE_NS a gradient (of a pass over the data: a row and iterate). Exits with 1 if one is.
+more than ABSOLUTE_NS a gradient (of a pass over the data: a row and iterate). Before they are timed the two must
+give the same answer but for rounding (SAME): half the work is no gain. Exits with 1 if one is slower or answers
+otherwise, as it also does where a commit draws other rows.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-RELATIVE, ABSOLUTE_NS = 0.10, 2.0
+RELATIVE, ABSOLUTE_NS, SAME = 0.10, 2.0, 1e-3
 ROOT = Path(__file__).parents[1]
 
 # What runs in each commit's process: it may use only names that both commits have, so it stands alone.
@@ -62,16 +64,14 @@ def prepare(name):
     if name in OBJECTIVES:
         problem = dense(100, "float32")
         w = np.random.default_rng(1).standard_normal((OBJECTIVES[name], 100)) / 10
-        assert np.isfinite(problem.objective(w)).all()
-        return lambda: problem.objective(w), lambda: None, problem.n_samples * len(w)
+        return lambda: problem.objective(w), lambda: None, problem.n_samples * len(w), lambda: problem.objective(w)
     if name in PASSES:
         problem = dense(100, "float32")
         w = np.random.default_rng(1).standard_normal((64, 100)) / 10
         w = w[0] if name.startswith("gradient") else w
         over = () if PASSES[name] == "gradient" else (np.zeros(100),)
         method = getattr(problem, PASSES[name])
-        assert np.isfinite(method(w, *over)).all()
-        return lambda: method(w, *over), lambda: None, problem.n_samples * (w.size // 100)
+        return lambda: method(w, *over), lambda: None, problem.n_samples * (w.size // 100), lambda: method(w, *over)
     if name in STREAMS:
         problem = fl.Problem(fl.GaussianStream(STREAMS[name]))
         return steps(problem, layout="auto", n_workers=2, n_threads=1, n_steps=5_000 if small else 200_000,
@@ -81,8 +81,7 @@ def prepare(name):
         def many():
             return fl.experiments.replicates(problem, n_replicates=64, n_workers=2, n_threads=1, n_steps=n_steps,
                                              schedule=fl.FixedPeriod(16), step_size=fl.Constant(0.01))
-        assert np.isfinite(many().w_bar).all()
-        return many, lambda: None, 64 * 2 * n_steps
+        return many, lambda: None, 64 * 2 * n_steps, lambda: many().w_bar
     if name in WAYS:
         problem = dense(int(name.split("d=")[1]), "float32")
         return steps(problem, n_workers=2, n_threads=1, schedule=fl.FixedPeriod(256),
@@ -118,16 +117,25 @@ def steps(problem, *, layout="packed", n_steps=None, **options):
     start = run.state.copy()
     run.advance()
     assert problem.objective(run.w) < problem.objective(np.zeros(problem.n_params))
-    return run.advance, lambda: run.state.restore(start), run.t * visits
+    return run.advance, lambda: run.state.restore(start), run.t * visits, lambda: np.concatenate([run.w, run.w_bar])
+
+def few(values):
+    # Inner products with random vectors: of what is right but for rounding these are too.
+    values = np.ravel(np.asarray(values, dtype=np.float64))
+    assert np.isfinite(values).all()
+    return (np.random.default_rng(2).standard_normal((8, values.size)) @ values).tolist()
 
 kernels = [*CASES, *WAYS, *STREAMS, *REPLICATES, *CSR, *OBJECTIVES, *PASSES]
 sys.stdout.write(json.dumps([fl.__file__, kernels]) + "\\n"); sys.stdout.flush()
 for line in sys.stdin:
-    name = json.loads(line)
+    name, asked = json.loads(line)
     if name not in works:
         works.clear()
         works[name] = prepare(name)
-    work, begin_again, n = works[name]
+    work, begin_again, n, answer = works[name]
+    if asked == "answer":
+        sys.stdout.write(json.dumps(few(answer())) + "\\n"); sys.stdout.flush()
+        continue
     best = float("inf")
     for _ in range(5):
         begin_again()
@@ -140,11 +148,15 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Change:
-    """Nanoseconds a gradient (of an objective: a row and iterate) of one kernel in both commits."""
+    """Nanoseconds a gradient (of an objective: a row and iterate) of one kernel in both commits.
+
+    answers_agree: whether the two give the same but for rounding.
+    """
 
     kernel: str
     base_ns: float
     head_ns: float
+    answers_agree: bool = True
 
     @property
     def is_slower(self) -> bool:
@@ -152,7 +164,7 @@ class Change:
         return self.head_ns > self.base_ns * (1.0 + RELATIVE) and self.head_ns > self.base_ns + ABSOLUTE_NS
 
     def __str__(self) -> str:
-        word = "SLOWER" if self.is_slower else ""
+        word = "SLOWER" if self.is_slower else "" if self.answers_agree else "OTHER ANSWER"
         share = self.head_ns / self.base_ns - 1.0
         return f"{self.kernel:<48} {self.base_ns:9.2f} {self.head_ns:9.2f} {share:+7.1%}  {word}"
 
@@ -173,10 +185,17 @@ class Commit:
 
     def time(self, kernel: str) -> float:
         """Return the nanoseconds a gradient of this kernel, the best of a few repeats."""
+        return float(self._asked(kernel, "time"))
+
+    def answer(self, kernel: str) -> list[float]:
+        """Return what the kernel computes, in a few numbers."""
+        return list(self._asked(kernel, "answer"))
+
+    def _asked(self, kernel: str, what: str):
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(kernel) + "\n")
+        self._process.stdin.write(json.dumps([kernel, what]) + "\n")
         self._process.stdin.flush()
-        return float(self._answer())
+        return self._answer()
 
     def _answer(self):
         assert self._process.stdout is not None
@@ -217,22 +236,27 @@ def measure(base: Commit, head: Commit, n_rounds: int) -> list[Change]:
     changes = []
     for kernel in base.kernels:
         if kernel in head.kernels:
+            agree = _agree(base.answer(kernel), head.answer(kernel))
             times: tuple[list[float], list[float]] = ([], [])
             for number in range(4 * n_rounds):
-                if number >= n_rounds and not _change(kernel, times).is_slower:
+                if number >= n_rounds and not _change(kernel, times, agree).is_slower:
                     break
                 for which in (0, 1) if number % 2 == 0 else (1, 0):
                     times[which].append((base, head)[which].time(kernel))
-            changes.append(_change(kernel, times))
+            changes.append(_change(kernel, times, agree))
     return changes
 
 
-def _change(kernel: str, times: tuple[list[float], list[float]]) -> Change:
-    return Change(kernel, min(times[0]), min(times[1]))
+def _agree(ours: list[float], theirs: list[float]) -> bool:
+    return max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) <= SAME * max(map(abs, theirs))
+
+
+def _change(kernel: str, times: tuple[list[float], list[float]], agree: bool) -> Change:
+    return Change(kernel, min(times[0]), min(times[1]), agree)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Build, measure, show; return 1 if a kernel became slower."""
+    """Build, measure, show; return 1 if a kernel became slower or gives another answer."""
     parser = argparse.ArgumentParser(prog="python -m bench.regress", description=__doc__.splitlines()[0])
     parser.add_argument("base", help="the commit to compare with")
     parser.add_argument("head", nargs="?", default="HEAD", help="the commit in question (default: HEAD)")
@@ -254,7 +278,10 @@ def main(arguments: list[str] | None = None) -> int:
     sys.stdout.write(
         f"{len(slower)} of {len(changes)} kernels slower by more than {RELATIVE:.0%} and {ABSOLUTE_NS:g} ns\n"
     )
-    return 1 if slower else 0
+    others = [change.kernel for change in changes if not change.answers_agree]
+    if others:
+        sys.stdout.write(f"{len(others)} give another answer, so their times mean nothing: {'; '.join(others)}\n")
+    return 1 if slower or others else 0
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ cdef extern from "team.h" nogil:
     int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width)
     bint fl_sliced(int64_t n_workers, int64_t row_bytes)
     void fl_slice_open(fl_slice *, int64_t n_threads)
-    void fl_use_whole_team(int whole)
+    int fl_use_whole_team(int whole)
     void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *)
     void fl_slice_finish(fl_slice *, void *mean)
 

@@ -1,7 +1,7 @@
 """The command line: ``fastlsgd tradeoff``, ``reproduce``, ``bench``, ``data``, ``info``.
 
 What a user got wrong is one line on stderr and exit code 2; ``--debug`` (or FASTLSGD_DEBUG=1) shows the
-traceback. Ctrl-C ends with 130.
+traceback (but a FASTLSGD_ISA that does not exist, which no import of the package outlives). Ctrl-C ends with 130.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from . import __version__
+from .arguments import path_to_write
 from .cli_schedules import SCHEDULES_HELP, parse_schedules
 from .scalars import number
 
@@ -369,7 +370,8 @@ def _stdout() -> rich.console.Console:
     if console.is_terminal:
         width = max(console.width, LEAST_WIDTH)
     else:
-        width = max(int(os.environ.get("COLUMNS") or PIPE_WIDTH), LEAST_WIDTH)
+        columns = os.environ.get("COLUMNS", "")
+        width = max(int(columns) if columns.isdecimal() else PIPE_WIDTH, LEAST_WIDTH)
     return rich.console.Console(highlight=False, width=width)
 
 
@@ -613,7 +615,10 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Small data and two rounds: shows that all works, and no speed.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="How often the sides of a ratio take turns.")] = 5,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often the sides of a ratio take turns. Default: 5, with --quick 2."),
+    ] = None,
     names: Annotated[bool, typer.Option("--list", help="Only list the names of the rows.")] = False,
     json_path: Annotated[
         Path | None, typer.Option("--json", metavar="PATH", help="Also write every figure there.")
@@ -624,8 +629,7 @@ def bench(
     """Measure what the package promises, as ratios to this machine's limits and to scikit-learn, met or not met."""
     from .benchmarks import machine, report, targets
 
-    if json_path is not None and not json_path.absolute().parent.is_dir():
-        raise ValueError(f"--json: there is no folder {json_path.absolute().parent}; make it first")
+    path_to_write("--json", json_path)
     chosen = targets.select(rows or ())
     console = _stdout()
     if names:
@@ -635,7 +639,8 @@ def bench(
     facts = machine.facts()
     watch = _Watch(quiet=False)
     _interrupt.say = watch.say
-    benchmark = targets.Benchmark(chosen, n_rounds=2 if quick else rounds, small=quick, say=watch.say)
+    n_rounds = rounds or (2 if quick else 5)
+    benchmark = targets.Benchmark(chosen, n_rounds=n_rounds, small=quick, say=watch.say)
     try:
         with watch:
             benchmark.run()

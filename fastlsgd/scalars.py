@@ -132,7 +132,8 @@ def reals(name: str, values: Any) -> npt.NDArray[np.float64]:
     """Return values as a new float64 array; TypeError if they are no real numbers. Their shape is the caller's."""
     try:
         found = np.asarray(values)
-        if found.dtype.kind not in "fiubO":
+        missing = found.dtype == object and any(value is None for value in found.flat)  # NumPy would make them NaN
+        if found.dtype.kind not in "fiubO" or missing:
             raise TypeError
         return np.array(found, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):

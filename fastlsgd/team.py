@@ -100,11 +100,11 @@ def whole_team() -> Iterator[None]:
     In rounds so short that threads would rather wait for each other than work, fewer take part otherwise: sooner
     done, and the same bits. For tests and benchmarks.
     """
-    _kernels.use_whole_team(True)
+    before = _kernels.use_whole_team(True)
     try:
         yield
     finally:
-        _kernels.use_whole_team(False)
+        _kernels.use_whole_team(before)
 
 
 def run_pass(work: _kernels.Pass, n_threads: int) -> np.ndarray:

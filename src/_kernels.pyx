@@ -55,8 +55,11 @@ def use_isa(str name):
 
 
 def use_whole_team(bint whole):
-    """Have all threads that a run may use take part, even in rounds that fewer would have sooner done."""
-    fl_use_whole_team(whole)
+    """Have all threads that a run may use take part, even in rounds that fewer would have sooner done.
+
+    Returns whether they did before.
+    """
+    return bool(fl_use_whole_team(whole))
 
 
 def _choose_isa():

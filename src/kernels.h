@@ -6,14 +6,14 @@
  *           parts.h                       losses of passes, many numbers at a time
  *           words.h, normals.h            draws and normal numbers, a vector of them
  *   row     row_body.h                    one row of X: its margin, its update
- *           sparse_body.h                 the same for a CSR row
+ *           sparse_body.h                 the same for a CSR row, and its worker floor: sparse_steps
  *   worker  worker_body.h, visits.h       local steps of a worker: serial, no lock
  *           batch_body.h                  the same with many rows a step
  *           stream.h, stream_body.h       fresh rows, made block by block
- *           scales.h, sparse_*.h          the same three floors for CSR rows
+ *           scales.h, sparse_average.h    what only CSR runs have: their scales, the mean of changed coordinates
  *           mean_body.h                   the mean of all workers
  *           pass_body.h, margins.h        objectives and gradients, many rows at a time
- *           sparse_body.h: sparse_steps   the same on CSR rows
+ *           sparse_pass.h                 the same on CSR rows
  *   team    team.c                        many workers, threads, averaging
  *           passes.c                      passes over the data, shared out by blocks of rows
  *           replicates.c                  many small runs, one thread each

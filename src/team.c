@@ -258,9 +258,9 @@ int fl_sliced(int64_t n_workers, int64_t row_bytes)
 
 static atomic_int whole_team;
 
-void fl_use_whole_team(int whole)
+int fl_use_whole_team(int whole)
 {
-    atomic_store_explicit(&whole_team, whole, memory_order_relaxed);
+    return atomic_exchange_explicit(&whole_team, whole, memory_order_relaxed);
 }
 
 /* Where rounds are so short that threads would rather wait for each other than work, fewer are

@@ -135,8 +135,8 @@ int64_t fl_slice_groups(int64_t n_workers, int64_t n_threads, int64_t width);
 int fl_sliced(int64_t n_workers, int64_t row_bytes);
 /* n_threads: how many may come. slice->n_threads: how many are worth it, after which to offer. */
 void fl_slice_open(fl_slice *, int64_t n_threads);
-/* For tests and benchmarks: all that may come are worth it. */
-void fl_use_whole_team(int whole);
+/* For tests and benchmarks: all that may come are worth it. Returns what held before. */
+int fl_use_whole_team(int whole);
 /* Work until the slice is done; the owner and any helper. slot < FL_MAX_THREADS. */
 void fl_slice_work(fl_slice *, int64_t slot, const fl_scratch *);
 /* The owner, after its own fl_slice_work: waits for the helpers inside, brings

@@ -102,6 +102,11 @@ def test_the_chain_is_the_packages_own_step_bit_for_bit(width, monkeypatch):
         limits.chain_s(16, width, n=500, best_of=1)
 
 
+def test_a_compiler_may_be_called_through_another_command(monkeypatch):
+    monkeypatch.setenv("CC", "env gcc -pthread -O0")
+    assert compiled.compiler() == ["env", "gcc"]
+
+
 def test_without_a_compiler_one_sentence_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("CC", "no-such-compiler")
     monkeypatch.setattr(compiled.sysconfig, "get_config_var", lambda name: None)
@@ -439,6 +444,9 @@ class Told:
     def time(self, kernel):
         return next(self._times[kernel])
 
+    def answer(self, kernel):
+        return [1.0, -0.5]
+
 
 def test_a_slowed_kernel_is_found_and_a_noisy_one_is_measured_again(regress):
     base = Told(slowed=[20.0] * 20, noisy=[20.0] * 20, gone=[1.0] * 20)
@@ -447,6 +455,16 @@ def test_a_slowed_kernel_is_found_and_a_noisy_one_is_measured_again(regress):
     assert set(changes) == {"slowed", "noisy"}
     assert changes["slowed"].is_slower
     assert not changes["noisy"].is_slower
+    assert changes["slowed"].answers_agree
+
+
+@pytest.mark.parametrize(("off", "agree"), [(1e-5, True), (1e-2, False)])
+def test_a_kernel_that_answers_otherwise_is_named_whatever_its_time(regress, off, agree):
+    base, head = Told(kernel=[20.0] * 20), Told(kernel=[10.0] * 20)
+    head.answer = lambda kernel: [1.0, -0.5 + off]
+    (change,) = regress.measure(base, head, 2)
+    assert change.answers_agree is agree
+    assert ("OTHER ANSWER" in str(change)) is not agree
 
 
 def test_every_kernel_of_the_comparison_of_commits_is_made_and_timed(regress):
@@ -456,7 +474,10 @@ def test_every_kernel_of_the_comparison_of_commits_is_made_and_timed(regress):
         words = " ".join(commit.kernels)
         for kind in ("stream", "bf16", "blocks", "in place", "gradient", "excess", "replicates", "CSR", "objective"):
             assert kind in words
-        assert all(commit.time(kernel) > 0 for kernel in commit.kernels)
+        for kernel in commit.kernels:
+            assert commit.time(kernel) > 0
+            answer = commit.answer(kernel)  # of a run that has been timed, and of one done anew
+            assert answer == commit.answer(kernel) and max(map(abs, answer)) > 0
     finally:
         commit.close()
 

@@ -222,7 +222,7 @@ def test_no_files_and_quiet(csv, compared):
     assert "mini-batch averaging" in result.stdout and "Local SGD is not the answer" in result.stdout
 
 
-@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("160", 160), ("100", 100), ("40", 80)])
+@pytest.mark.parametrize(("columns", "width"), [(None, 120), ("160", 160), ("100", 100), ("40", 80), ("1e3", 120)])
 def test_a_pipe_is_120_columns_wide_unless_told(columns, width, csv, compared):
     env = {} if columns is None else {"COLUMNS": columns}
     lines = run("tradeoff", csv, "--target", "price", "--no-files", env=env).stdout.splitlines()
@@ -372,6 +372,7 @@ WRONG = {
     "logistic": (["tradeoff", "FILE", "--target", "price", "--loss", "logistic"], "logistic needs two classes"),
     "unknown loss": (["tradeoff", "FILE", "--target", "price", "--loss", "hinge"], "'logistic', got 'hinge'"),
     "folder": (["tradeoff", "--output", "."], "--output must be a file name"),
+    "json is a folder": (["bench", "--quick", "--json", "."], "--json must be the path of a file"),
     "no folder": (["tradeoff", "--output", "missing/x"], "there is no folder missing"),
     "unknown set to fetch": (["data", "nosuch"], "unknown data set 'nosuch'"),
 }  # fmt: skip

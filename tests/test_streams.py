@@ -412,7 +412,8 @@ def test_what_does_not_fit_is_named(make, message):
 # ---- predictions ----
 
 
-@pytest.mark.parametrize("weights", [None, [0.5, 0.3, 0.2]])
+# Where one worker's weight is 1 the others' spread is not what one and the mean differ by.
+@pytest.mark.parametrize("weights", [None, [0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
 @pytest.mark.parametrize(
     "stream",
     [

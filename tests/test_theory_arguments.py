@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 import fastlsgd as fl
 from fastlsgd import theory
@@ -18,6 +19,7 @@ def problem():
 
 
 STREAM = fl.Problem(fl.GaussianStream(4))
+SPARSE = sparse.csr_matrix(np.eye(2)), np.ones(2)
 
 
 @pytest.mark.parametrize("seed", [28, 45])
@@ -59,13 +61,47 @@ def test_a_number_for_step_sizes_is_refused():
         (lambda: theory.osa_threshold(1, np.nan, 10, 0.1), ValueError, "bias must be >= 0"),
         (lambda: theory.interpolation(4, [3.0, -1.0], 0.5), ValueError, "contraction must be from 0 to 2"),
         (lambda: theory.interpolation(4, np.nan, 0.5), ValueError, "contraction must be from 0 to 2"),
-        (lambda: theory.stability_limit([1.0], kurtosis=np.nan), ValueError, "kurtosis must be finite"),
-        (lambda: theory.stability_limit([0.0], kurtosis=0.5), ValueError, "kurtosis must be finite"),
+        (lambda: theory.stability_limit([1.0], kurtosis=np.nan), ValueError, "kurtosis must be >= 1 and finite"),
+        (lambda: theory.stability_limit([0.0], kurtosis=0.5), ValueError, "kurtosis must be >= 1 and finite"),
+        (lambda: theory.stability_limit("a"), TypeError, "spectrum must hold real numbers, got 'a'"),
+        (lambda: theory.stability_limit([1j]), TypeError, "spectrum must hold real numbers"),
+        (lambda: theory.stationary_worker([1.0], 0.1, "a"), TypeError, "target_variance must be a number"),
+        (lambda: theory.exact_moments([1.0], None, 1, [0.1], 2, noise_cov=1), TypeError, "delta0 must hold real"),
+        (lambda: theory.exact_moments([1.0], 1, 1, [0.1], 2, noise_cov="a"), TypeError, "noise_cov must hold real"),
+        (lambda: theory.exact_moments([1.0], 1, True, [0.1], 2, noise_cov=1), TypeError, "period must be an int"),
+        (
+            lambda: theory.exact_moments([1.0], 1, 1, [0.1], 2, noise="gaussian", target_variance=1, kurtosis="3"),
+            TypeError,
+            "kurtosis must be a number, got '3'",
+        ),
+        (
+            lambda: theory.constant_step_moments([1.0], 1, 0.1, 9, 2, 1, batch_size=-1),
+            ValueError,
+            "batch_size must be an int >= 1, got -1",
+        ),
+        (lambda: theory.richardson(None, None), TypeError, "w_bar must hold real numbers, got None"),
+        (lambda: theory.finite_moments(None, 0.0, 1, [0.1]), TypeError, "shards must be a sequence"),
+        (lambda: theory.finite_moments((np.ones((9, 2)), np.ones(9)), 0.0, 1, [0.1]), TypeError, "shard 0 must be a"),
+        (lambda: theory.finite_moments([SPARSE], 0.0, 1, [0.1]), TypeError, r"dense rows.*pass X.toarray\(\)"),
+        (lambda: theory.finite_moments([(["a"], [1.0])], 0.0, 1, [0.1]), TypeError, "X of shard 0 must hold real"),
+        (lambda: theory.finite_moments([([[1.0]], [1.0])], "a", 1, [0.1]), TypeError, "w0 must hold real numbers"),
     ],
 )
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_no_record_is_asked_for_and_none_is_given():
+    moments = theory.exact_moments([1.0], 1.0, 1, [0.1, 0.1], 2, noise_cov=1.0, record=0)
+    assert moments.t.shape == moments.e1.shape == moments.worker.shape == (0,)
+
+
+def test_products_of_numbers_far_apart_are_not_formed():
+    assert theory.n_rounds_formula(1e200, 2, 1e200, 0.5, 10) == 10.0
+    assert theory.n_rounds_formula(1e-200, 2, 1e-200, 0.5, 10) == 1.0
+    assert theory.osa_threshold(1.0, 1e-300, 10, 1e-200, 0.5) == np.inf
+    assert theory.osa_threshold(0.0, 1e-300, 10, 1e-200, 0.5) == 0.0
 
 
 def test_one_worker_averages_once():

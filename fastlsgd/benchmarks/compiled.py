@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+from itertools import takewhile
 from pathlib import Path
 
 # The kernels' headers, in a checkout; an installed package has none.
@@ -51,7 +52,7 @@ def compiler() -> list[str]:
     """
     for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang"):
         if command and shutil.which(shlex.split(command)[0]):
-            return shlex.split(command)[:1]
+            return list(takewhile(lambda word: not word.startswith("-"), shlex.split(command)))  # of "env gcc" both
     raise Missing("no C compiler is installed (Debian: apt-get install gcc; macOS: xcode-select --install)")
 
 

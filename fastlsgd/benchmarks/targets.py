@@ -200,11 +200,11 @@ def _objective(small: bool) -> Makers:
     iterates = np.random.default_rng(1).standard_normal((64, problem.n_params)) / 10
 
     def evaluate(w: np.ndarray) -> Side:
-        values = np.atleast_1d(problem.objective(w))
-        margins = (problem.X.astype(np.float64) @ w[0]) * problem.y
-        plain = np.logaddexp(0.0, -margins).mean() + 0.5 * problem.l2 * w[0] @ w[0]
-        if abs(values[0] - plain) > 1e-12 * plain:
-            raise RuntimeError(f"the objective is {values[0]!r}, in plain NumPy {plain!r}")
+        X = problem.X.astype(np.float64)
+        for value, at in zip(np.atleast_1d(problem.objective(w)), w, strict=True):
+            plain = np.logaddexp(0.0, -(X @ at) * problem.y).mean() + 0.5 * problem.l2 * at @ at
+            if abs(value - plain) > 1e-12 * plain:
+                raise RuntimeError(f"the objective is {value!r}, in plain NumPy {plain!r}")
         return partial(_timed, problem.objective, w)
 
     return {
@@ -331,11 +331,11 @@ TARGETS: tuple[Target, ...] = (
            "one pass", "read stream", times_faster=True),
     *(_target(f"busy-period-{period}", f"one of two cores busy against quiet, P=8, d=100, period {period}",
               f"busy, period {period}", "one core busy", "quiet", 2.5, 2.0) for period in (16, 256)),
-    Target("memory-view", "memory added, layout view, against 8 bytes a row + O(P d)", "memory",
+    Target("memory-view", "memory added, layout view, against 8 bytes a row + O(P d) + 4 MB of the interpreter", "memory",
            "view", "view, promised", 1.0, unit="MB"),
-    Target("memory-packed", "memory added, layout packed, against data + 8 bytes a row + O(P d)", "memory",
+    Target("memory-packed", "memory added, layout packed, against data + 8 bytes a row + O(P d) + 4 MB", "memory",
            "packed", "packed, promised", 1.0, unit="MB"),
-    Target("memory-mapped", "private memory added, mapped file, against 8 bytes a row + O(P d)", "memory",
+    Target("memory-mapped", "private memory added, mapped file, against 8 bytes a row + O(P d) + 4 MB", "memory",
            "mapped", "mapped, promised", 1.0, unit="MB"),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ coordinates of a row are independent and symmetric.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,8 +106,8 @@ def exact_moments(
         E z^4 of least squares: 3 for normal rows, 1 for signs.
     tail : int
         Steps left out of the average.
-    record : array of step numbers, or None
-        Where to report; None is after the last step.
+    record : array of step numbers, int, or None
+        Where to report: at these steps, at so many log-spaced ones, or after the last step.
 
     Raises
     ------
@@ -128,30 +128,20 @@ def exact_moments(
     d = len(eigenvalues)
     eta = step_sizes(etas)
     n_workers = arguments.whole("n_workers", n_workers)
-    batch_size = arguments.whole("batch_size", batch_size)
     tail = arguments.whole("tail", tail, least=0)
     if tail >= len(eta):
         raise ValueError(f"tail must leave steps to average: below n_steps = {len(eta)}, got {tail}")
-    fixed, shared, own = _noise(eigenvalues, noise, noise_cov, target_variance, batch_size, kurtosis)
+    variance = _noise(eigenvalues, noise, noise_cov, target_variance, batch_size, kurtosis)
     shares = arguments.averaging_weights(weights, n_workers, 0)
-    ends = np.zeros(len(eta), dtype=np.uint8)
-    ends[np.cumsum(round_lengths(periods, n_workers, eta)) - 1] = 1
+    lengths = round_lengths(periods, n_workers, eta)
     points = np.array([len(eta)]) if record is None else arguments.record_steps(record, len(eta))
 
-    mean = _start(delta0, d) ** 2
-    worker, cross, square = mean.copy(), np.zeros(d), np.zeros(d)
     rows = []
-    t = 0
-    for stop in np.unique(np.append(points, tail if tail else points)):
-        before = float(worker.sum())
-        while t < stop:
-            upto = min(int(stop), t + max(1, UNINTERRUPTED // d))
-            before = _kernels.advance_moments(
-                eigenvalues, fixed, shared, own, float(shares @ shares), worker, mean, cross, square,
-                eta[t:upto], ends[t:upto], t >= tail,
-            )  # fmt: skip
-            t = upto
-        if stop in points:
+    stops = np.unique(np.append(points, tail if tail else points))
+    for t, before, mean, square in _walk(
+        eigenvalues, _start(delta0, d), lengths, eta, float(shares @ shares), variance, tail, stops
+    ):
+        if t in points:
             averaged = t - tail
             scaled = np.full(d, np.nan)
             if averaged > 0:
@@ -162,8 +152,75 @@ def exact_moments(
             )
     if record is None:
         return ExactMoments(*rows[0])
-    t_, e1, e2, e3, before_ = (np.array(column) for column in zip(*rows, strict=True))
+    t_, e1, e2, e3, before_ = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     return ExactMoments(t_.astype(np.int64), e1, e2, e3, before_)
+
+
+def consensus(
+    spectrum: npt.ArrayLike,
+    delta0: npt.ArrayLike,
+    lengths: npt.NDArray[np.int64],
+    etas: npt.ArrayLike,
+    weights: Vector,
+    *,
+    noise: Noise = "additive",
+    noise_cov: npt.ArrayLike | None = None,
+    target_variance: float | None = None,
+    batch_size: int = 1,
+    kurtosis: float = 3.0,
+) -> float:
+    """Return the mean over the workers of E |w_k - w|^2 at the end of a run, before its last averaging.
+
+    A last round of N steps begins where all workers are at their mean; what one of them is away from where it would
+    be without the noise of that round is a less (rho_1 .. rho_N)^2 m of its beginning, e in all coordinates together.
+    These are independent among workers, so it is e (1 + w2 - 2 / P). (Derived for this package.)
+
+    Parameters
+    ----------
+    lengths : int array
+        Of all rounds, which end with the last step.
+    weights : array, shape (n_workers,)
+    spectrum, delta0, etas, noise, noise_cov, target_variance, batch_size, kurtosis
+        As in ``exact_moments``.
+    """
+    eigenvalues, eta, w2 = _spectrum(spectrum), step_sizes(etas), float(weights @ weights)
+    variance = _noise(eigenvalues, noise, noise_cov, target_variance, batch_size, kurtosis)
+    first = len(eta) - int(lengths[-1])
+    start = _start(delta0, len(eigenvalues))
+    walk = _walk(eigenvalues, start, lengths, eta, w2, variance, 0, np.array([first, len(eta)]))
+    (_, _, mean, _), (_, worker, _, _) = ((t, before, m.copy(), q) for t, before, m, q in walk)
+    left = np.prod(1.0 - np.outer(eta[first:], eigenvalues), axis=0) ** 2 @ mean
+    return max(0.0, (worker - float(left)) * (1.0 + w2 - 2.0 / len(weights)))
+
+
+def _walk(
+    eigenvalues: Vector,
+    start: Vector,
+    lengths: npt.NDArray[np.int64],
+    eta: Vector,
+    w2: float,
+    variance: tuple[Vector, Vector | None, Vector | None],
+    tail: int,
+    stops: npt.NDArray[np.int64],
+) -> Iterator[tuple[int, float, Vector, Vector]]:
+    """Yield t, the sum of a before the averaging at t, m and q of the recursion above at each of the stops.
+
+    q is of the sums begun after ``tail`` steps, which must be a stop unless it is 0.
+    """
+    ends = np.zeros(len(eta), dtype=np.uint8)
+    ends[np.cumsum(lengths) - 1] = 1
+    mean = start**2
+    worker, cross, square = mean.copy(), np.zeros_like(mean), np.zeros_like(mean)
+    t = 0
+    for stop in stops:
+        before = float(worker.sum())
+        while t < stop:
+            upto = min(int(stop), t + max(1, UNINTERRUPTED // len(mean)))
+            before = _kernels.advance_moments(
+                eigenvalues, *variance, w2, worker, mean, cross, square, eta[t:upto], ends[t:upto], t >= tail
+            )
+            t = upto
+        yield t, before, mean, square
 
 
 def constant_step_moments(
@@ -327,7 +384,7 @@ def stability_limit(spectrum: npt.ArrayLike, *, batch_size: int = 1, kurtosis: f
     from scipy.optimize import brentq
 
     eigenvalues = _spectrum(spectrum)
-    _check_kurtosis(kurtosis)
+    kurtosis = _kurtosis(kurtosis)
     batch_size = arguments.whole("batch_size", batch_size)
     if not eigenvalues.any():
         return float("inf")
@@ -348,7 +405,7 @@ def _gain(eigenvalues: Vector, eta: float, batch_size: int, kurtosis: float) -> 
 
 
 def _spectrum(spectrum: npt.ArrayLike) -> Vector:
-    eigenvalues = np.ascontiguousarray(np.atleast_1d(np.asarray(spectrum, dtype=np.float64)))
+    eigenvalues = np.atleast_1d(arguments.reals("spectrum", spectrum))
     if eigenvalues.ndim != 1 or eigenvalues.size == 0 or not ((eigenvalues >= 0) & np.isfinite(eigenvalues)).all():
         raise ValueError("spectrum must be one finite eigenvalue >= 0 a coordinate, shape (d,)")
     return eigenvalues
@@ -356,7 +413,7 @@ def _spectrum(spectrum: npt.ArrayLike) -> Vector:
 
 def _start(delta0: npt.ArrayLike, d: int) -> Vector:
     """Return delta0 for all coordinates, checked."""
-    start = np.asarray(delta0, dtype=np.float64)
+    start = arguments.reals("delta0", delta0)
     if start.shape not in ((), (d,)):
         raise ValueError(f"delta0 must be a number or have shape ({d},), one a coordinate, got {start.shape}")
     if not np.isfinite(start).all():
@@ -374,26 +431,25 @@ def _noise(
 ) -> tuple[Vector, Vector | None, Vector | None]:
     """Return the noise's variance per coordinate as moments.h takes it: fixed, shared, own."""
     arguments.one_of("noise", noise, ("additive", "gaussian"))
+    batch_size = arguments.whole("batch_size", batch_size)
     if noise == "additive":
         if noise_cov is None or target_variance is not None:
             raise ValueError('noise="additive" takes noise_cov and no target_variance')
         return _variances(noise_cov, len(eigenvalues)) / batch_size, None, None
     if target_variance is None or noise_cov is not None:
         raise ValueError('noise="gaussian" takes target_variance and no noise_cov')
-    if not 0 <= target_variance < np.inf:
-        raise ValueError(f"target_variance must be finite and >= 0, got {target_variance!r}")
-    _check_kurtosis(kurtosis)
+    target_variance = arguments.number("target_variance", target_variance, least=0.0)
+    kurtosis = _kurtosis(kurtosis)
     fixed = target_variance * eigenvalues / batch_size
     return fixed, eigenvalues / batch_size, (kurtosis - 2.0) * eigenvalues**2 / batch_size
 
 
-def _check_kurtosis(kurtosis: float) -> None:
-    if not 1 <= kurtosis < np.inf:
-        raise ValueError(f"kurtosis must be finite and >= 1 (E z^4 of a variable of variance 1), got {kurtosis!r}")
+def _kurtosis(kurtosis: float) -> float:
+    return arguments.number("kurtosis", kurtosis, least=1.0, hint="; it is E z^4 of a variable of variance 1")
 
 
 def _variances(noise_cov: npt.ArrayLike, d: int) -> Vector:
-    covariance = np.asarray(noise_cov, dtype=np.float64)
+    covariance = arguments.reals("noise_cov", noise_cov)
     if covariance.shape not in ((), (d,), (d, d)):
         raise ValueError(f"noise_cov must be a number or have shape ({d},) or ({d}, {d}), got {covariance.shape}")
     variances = np.ascontiguousarray(

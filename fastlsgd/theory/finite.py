@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 
-from ..arguments import averaging_weights, number, record_steps, whole
+from ..arguments import averaging_weights, number, reals, record_steps, whole
 from ..schedules import Schedule
 from .rounds import round_lengths, step_sizes
 
@@ -206,7 +207,9 @@ class _Shards:
     """The workers' rows, padded to equal length with rows that weigh nothing, and what follows from them."""
 
     def __init__(self, shards: Any, weights: Any, l2: Any, batch_size: int = 1) -> None:
-        pairs = [_checked(k, *shard) for k, shard in enumerate(shards)]
+        if not np.iterable(shards) or isinstance(shards, (str, bytes, dict)):
+            raise TypeError(f"shards must be a sequence of (X, y), one a worker, got {type(shards).__name__}")
+        pairs = [_checked(k, shard) for k, shard in enumerate(shards)]
         if not pairs:
             raise ValueError("shards must hold one (X, y) a worker, got none")
         self.n_workers, self.d = len(pairs), pairs[0][0].shape[1]
@@ -234,8 +237,13 @@ class _Shards:
         return _solved(self.hessian, self.weights @ self.slopes, hint)
 
 
-def _checked(k: int, X: Any, y: Any) -> tuple[Array, Array]:
-    rows, targets = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+def _checked(k: int, shard: Any) -> tuple[Array, Array]:
+    if not isinstance(shard, (tuple, list)) or len(shard) != 2:
+        raise TypeError(f"shard {k} must be a pair (X, y); of one worker shards is [(X, y)]")
+    X, y = shard
+    if issparse(X):
+        raise TypeError(f"shard {k} must have dense rows, got a sparse matrix; pass X.toarray()")
+    rows, targets = reals(f"X of shard {k}", X), reals(f"y of shard {k}", y)
     if rows.ndim != 2 or 0 in rows.shape or targets.shape != rows.shape[:1]:
         raise ValueError(f"shard {k} must be X (n_rows, d) and y (n_rows,), got shapes {rows.shape}, {targets.shape}")
     if not (np.isfinite(rows).all() and np.isfinite(targets).all()):
@@ -245,7 +253,7 @@ def _checked(k: int, X: Any, y: Any) -> tuple[Array, Array]:
 
 def _vector(name: str, values: Any, size: int) -> Array:
     """Return values, or one number for all, as a finite vector of that size."""
-    out = np.asarray(values, dtype=np.float64)
+    out = reals(name, values)
     if out.shape not in ((), (size,)) or not np.isfinite(out).all():
         raise ValueError(f"{name} must be finite, a number or {size} of them, got {values!r}")
     return np.broadcast_to(out, (size,)).copy()

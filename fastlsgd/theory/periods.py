@@ -123,8 +123,8 @@ def n_rounds_formula(mu: float, n_workers: int, eta: float, alpha: float, n_step
     mu, eta, c = number("mu", mu, above=0.0), number("eta", eta, above=0.0), number("c", c, above=0.0)
     if n_workers == 1:
         return 1.0
-    K = c / (mu * n_workers * eta)
-    if alpha == 0.0 or K**-1.0 >= float(n_steps) ** alpha:  # one length; or that of a step to the end
+    K = c / mu / n_workers / eta  # one after the other: a product may leave the range of numbers
+    if alpha == 0.0 or K == 0.0 or 1.0 / K >= float(n_steps) ** alpha:  # one length; or that of a step to the end
         return max(1.0, n_steps / max(1.0, K))
     first, last, less = max(0.0, -np.log(K) / alpha), np.log1p(n_steps), 1.0 - alpha
     if alpha == 1.0:
@@ -237,9 +237,10 @@ def osa_threshold(noise: float, bias: float, n_steps: int, eta: float, alpha: fl
     alpha = number("alpha", alpha, least=0.0, below=1.0)
     noise, bias = number("noise", noise, least=0.0), number("bias", bias, least=0.0)
     n_steps, eta = arguments.whole("n_steps", n_steps), number("eta", eta, above=0.0)
-    if bias == 0:
-        return float("inf")
-    return noise * n_steps ** (2 * alpha - 1) * ((1 - alpha) / (eta * bias)) ** 2
+    if noise == 0 or bias == 0:
+        return float("inf") if bias == 0 else 0.0
+    ratio = (1 - alpha) / eta / bias
+    return noise * n_steps ** (2 * alpha - 1) * ratio * ratio
 
 
 def richardson(w_bar: npt.ArrayLike, w_bar_double: npt.ArrayLike) -> Vector:

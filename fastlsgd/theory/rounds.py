@@ -75,7 +75,7 @@ def _schedule(periods: int | Sequence[int] | npt.NDArray[np.int64] | Schedule) -
     if callable(getattr(periods, "next_periods", None)):
         return periods  # type: ignore[return-value]
     if isinstance(periods, (int, np.integer)):
-        return FixedPeriod(int(periods))
+        return FixedPeriod(periods)  # type: ignore[arg-type]
     if isinstance(periods, (str, bytes)) or not np.iterable(periods):
         raise TypeError(f"periods must be an int, a sequence of ints or a Schedule, got {periods!r}")
     return Periods(list(periods))  # type: ignore[arg-type]

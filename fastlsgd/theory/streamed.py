@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..problem import NoRowsError
 from ..stream_problem import StreamProblem
 from ..streams import QuadraticStream
-from .exact import exact_moments
+from .exact import consensus, exact_moments
 
 Vector = npt.NDArray[np.float64]
 
@@ -100,12 +100,9 @@ def exact_prediction(
             f"{len(etas)} steps"
         )
     path = exact_moments(stream.eigenvalues, delta0, 1, etas, 1, noise_cov=0.0)
-    worker, mean, w2 = float(moments.worker), float(moments.e1), float(shares @ shares)
-    # E <w_k, w_j> of two workers, and from it the mean over k of E |w_k - w|^2.
-    pair = (mean - w2 * worker) / (1.0 - w2) if w2 < 1.0 else worker
-    consensus = worker + mean - 2.0 * (worker + (n_workers - 1) * pair) / n_workers
+    spread = consensus(stream.eigenvalues, delta0, lengths, etas, shares, batch_size=batch_size, **noise)
     excess, bias = float(moments.e3), float(path.e3)
     return {
-        "excess": excess, "e2": float(moments.e2), "consensus": max(0.0, consensus), "bias": bias,
+        "excess": excess, "e2": float(moments.e2), "consensus": spread, "bias": bias,
         "variance": excess - bias, "low": excess, "high": excess, "n_rounds": len(lengths),
     }  # fmt: skip
