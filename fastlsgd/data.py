@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from . import _kernels, bf16, sparse
-from .scalars import one_of, seed_of, whole
+from .scalars import one_of, refuse_masked, seed_of, whole
 from .team import run_pass
 
 Partition = Literal["iid", "contiguous"]
@@ -39,8 +39,7 @@ def check_rows(X: Any) -> Any:
     """
     if sparse.is_sparse(X):
         return _check_csr(X)
-    if isinstance(X, np.ma.MaskedArray):
-        raise TypeError("X must be a plain array, got a masked one; fill or drop what is masked: X.filled(...)")
+    refuse_masked("X", X)
     if not isinstance(X, np.ndarray):
         raise TypeError(
             f"X must be a NumPy array, got {type(X).__name__}; pass np.ascontiguousarray(X, dtype=np.float32)"
@@ -85,9 +84,11 @@ def check_column(name: str, values: Any, X: Any) -> np.ndarray:
     ValueError
         Wrong shape, NaN or infinity, named with its position.
     """
+    refuse_masked(name, values)
     column = np.asarray(values)
     if column.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold numbers, got dtype {column.dtype}")
+        hint = f"; pass {name}.astype(float)" if column.dtype == object else ""
+        raise TypeError(f"{name} must hold numbers, got dtype {column.dtype}{hint}")
     if column.shape != (X.shape[0],):
         hint = f"; pass {name}.ravel()" if column.size == X.shape[0] else ""
         raise ValueError(f"{name} must have shape ({X.shape[0]},), one value a row of X, got {column.shape}{hint}")

@@ -390,7 +390,7 @@ class Problem:
         1.25
         """
         iterates = self._iterates(w)
-        reference = self.optimum() if w_star is None else self._iterates(w_star)[0]
+        reference = self.optimum() if w_star is None else self._iterate("w_star", w_star)
         with np.errstate(over="ignore"):
             steps = iterates - reference
         changes = _added(self._pass("excess", w=np.vstack([reference, steps])))[1:] / self.n_samples
@@ -439,7 +439,7 @@ class Problem:
         """
         if self.n_params > DENSE_HESSIAN:
             raise ValueError(f"the Hessian is dense: n_params may be at most {DENSE_HESSIAN}, got {self.n_params}")
-        iterate = self._iterates(w)[0]
+        iterate = self._iterate("w", w)
         hessian = np.zeros((self.n_params, self.n_params))
         with np.errstate(invalid="ignore"):  # what a mapped file may hold: see below
             for rows, block in self.blocks():
@@ -524,8 +524,8 @@ class Problem:
         >>> problem.newton_step([0.0])
         array([2.])
         """
-        _, gradient = self.objective_and_gradient(w)
-        return self._iterates(w)[0] - _solve(self.hessian(w), gradient)
+        iterate = self._iterate("w", w)
+        return iterate - _solve(self.hessian(iterate), self.gradient(iterate))
 
     def _has_no_minimum(self, w: Vector) -> bool:
         """Whether w separates the labels along a direction that nothing penalises."""
@@ -652,7 +652,7 @@ class Problem:
         """
         # The product is the gradient of half squared errors with targets 0 and the curvatures as weights.
         curvature = np.empty(self.n_samples, self.dtype)
-        for rows, margins in self._margins(self._iterates(w)[0]):
+        for rows, margins in self._margins(self._iterate("w", w)):
             curvature[rows] = self.loss.d2loss(margins)
         if self.sample_weight is not None:
             curvature *= self.sample_weight
@@ -724,6 +724,11 @@ class Problem:
             )
         return iterates
 
+    def _iterate(self, name: str, w: npt.ArrayLike) -> Vector:
+        if np.ndim(w) > 1:
+            raise ValueError(f"{name} must be one iterate, shape ({self.n_params},), got shape {np.shape(w)}")
+        return self._iterates(w)[0]
+
     def _raise_at_first_bad(self, block: int) -> None:
         if self.is_sparse:
             sparse.raise_at_first_bad(self.X, block * 2048, min((block + 1) * 2048, self.n_samples))
@@ -770,7 +775,7 @@ def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
 def _check_targets(y: Any, X: Any, loss: Loss) -> np.ndarray:
     if not loss.is_binary:
         return check_column("y", y, X)
-    labels = np.asarray(y)
+    labels = np.asanyarray(y)  # check_column refuses what is masked
     want = f"y must hold the labels -1 and +1 for the {loss.name} loss, got "
     if labels.dtype.kind in "OSUT":
         if labels.dtype.kind == "O" and all(isinstance(label, numbers.Real) for label in labels.flat):

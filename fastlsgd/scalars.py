@@ -130,6 +130,7 @@ def switch(name: str, value: Any) -> bool:
 
 def reals(name: str, values: Any) -> npt.NDArray[np.float64]:
     """Return values as a new float64 array; TypeError if they are no real numbers. Their shape is the caller's."""
+    refuse_masked(name, values)
     try:
         found = np.asarray(values)
         missing = found.dtype == object and any(value is None for value in found.flat)  # NumPy would make them NaN
@@ -138,3 +139,11 @@ def reals(name: str, values: Any) -> npt.NDArray[np.float64]:
         return np.array(found, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} must hold real numbers, got {values!r}") from None
+
+
+def refuse_masked(name: str, values: Any) -> None:
+    """Raise TypeError of a masked array: NumPy would drop the mask, and what it hides would be taken for data."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must be a plain array, got a masked one; fill or drop what is masked: {name}.filled(...)"
+        )

@@ -15,6 +15,9 @@ import numpy.typing as npt
 from . import _kernels
 from .scalars import number, whole
 
+# Of clocks: with any number of steps they stay within 64 bits.
+LATEST = 2**62
+
 Steps = npt.NDArray[np.int64]
 Etas = npt.NDArray[np.float64]
 
@@ -129,7 +132,8 @@ class InverseTime:
 
     def __post_init__(self) -> None:
         number("InverseTime: mu", self.mu, above=0.0)
-        whole("InverseTime: t0", self.t0, least=0)
+        if whole("InverseTime: t0", self.t0, least=0) > LATEST:
+            raise ValueError(f"InverseTime: t0 must be at most 2^62, got {self.t0}")
 
     def __call__(self, t: Steps) -> Etas:
         """Return 1 / (mu (t + t0))."""

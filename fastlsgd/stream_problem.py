@@ -217,7 +217,7 @@ class StreamProblem(Problem):
     def excess(self, w: npt.ArrayLike, w_star: npt.ArrayLike | None = None) -> float | Vector:
         """Return F(w) - F(w_star) in float64; see ``Problem.excess``."""
         iterates = self._iterates(w)
-        reference = self.optimum() if w_star is None else self._iterates(w_star)[0]
+        reference = self.optimum() if w_star is None else self._iterate("w_star", w_star)
         if self.is_quadratic:
             steps = iterates - reference
             values = 0.5 * (steps**2) @ (self.stream.eigenvalues + self.l2)
@@ -233,7 +233,7 @@ class StreamProblem(Problem):
 
     def hessian(self, w: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the Hessian of F at w, float64, shape (n_params, n_params)."""
-        iterate, spectrum = self._iterates(w)[0], self.stream.eigenvalues
+        iterate, spectrum = self._iterate("w", w), self.stream.eigenvalues
         if self.is_quadratic:
             return np.diag(spectrum + self.l2)
         scale, direction = _spread(spectrum, iterate), spectrum * iterate

@@ -135,6 +135,41 @@ def test_what_is_out_of_range_is_named(make, message):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_what_is_masked_is_refused_and_not_taken_for_data(loss):
+    X, y = np.eye(4), np.array([1.0, -1.0, 1.0, -1.0])
+    masked = np.ma.masked_greater(y, 0.0)
+    with pytest.raises(TypeError, match=r"y must be a plain array, got a masked one.*y.filled"):
+        fl.Problem(X, masked, loss=loss)
+    with pytest.raises(TypeError, match="sample_weight must be a plain array"):
+        fl.Problem(X, y, loss=loss, sample_weight=np.ma.masked_greater(np.ones(4), 2.0))
+    with pytest.raises(TypeError, match="w must be a plain array"):
+        fl.Problem(X, y, loss=loss).objective(masked)
+
+
+@pytest.mark.parametrize(
+    "problem", [fl.Problem(np.eye(3), np.ones(3)), fl.Problem(fl.GaussianStream(3))], ids=["rows", "stream"]
+)
+def test_where_one_iterate_is_asked_for_several_are_refused(problem):
+    many = np.zeros((2, 3))
+    calls = [problem.hessian, lambda w: problem.excess(np.zeros(3), w)]
+    if isinstance(problem.X, np.ndarray):
+        calls += [problem.newton_step, problem.hessian_product]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"must be one iterate, shape \(3,\), got shape \(2, 3\)"):
+            call(many)
+
+
+def test_targets_of_dtype_object_are_told_how_to_be_numbers():
+    with pytest.raises(TypeError, match=r"y must hold numbers, got dtype object; pass y.astype\(float\)"):
+        fl.Problem(np.eye(2), np.array([1.0, 2.0], dtype=object))
+
+
+def test_a_clock_beyond_64_bits_is_refused():
+    with pytest.raises(ValueError, match="t0 must be at most 2"):
+        fl.InverseTime(1.0, t0=2**63)
+
+
 def test_local_iterates_that_are_no_numbers_of_the_run_are_refused():
     moved = fl.Run(fl.Problem(X.astype(np.float32), Y.astype(np.float32)), n_workers=2, n_steps=8)
     with pytest.raises(ValueError, match="W must be finite"):

@@ -12,8 +12,9 @@ from ..cores import available_cores, caches
 
 def facts() -> dict[str, str]:
     """Return what a figure depends on: processor, caches, cores, load, instruction set, versions."""
+    cores, kept = available_cores(), ", ".join(caches()) or "caches unknown"
     lines = {
-        "processor": f"{_processor()}, {platform.machine()}; {available_cores()} cores; {', '.join(caches()) or 'caches unknown'}",
+        "processor": f"{_processor()}, {platform.machine()}; {cores} cores; {kept}",
         "load": f"{_load()} (processes that ran beside make every figure worse)",
         "instruction set": f"{_kernels.isa()} of {', '.join(_kernels.isas())}",
         "python": f"{platform.python_version()}, {platform.system()} {platform.release()}",

@@ -47,7 +47,7 @@ class Growth:
 
     @property
     def promised(self) -> int:
-        """8 bytes a row, O(P d) (here 64 P d, for iterates, their double buffer, both sums, a copy of all), and SLACK."""
+        """8 bytes a row, SLACK and O(P d): 64 P d, for iterates, their double buffer, both sums, a copy of all."""
         beside = 8 * self.n_samples + 64 * self.n_workers * (self.n_features + 16) + SLACK
         return beside + (self.data if self.layout == "packed" else 0)
 

@@ -331,7 +331,7 @@ TARGETS: tuple[Target, ...] = (
            "one pass", "read stream", times_faster=True),
     *(_target(f"busy-period-{period}", f"one of two cores busy against quiet, P=8, d=100, period {period}",
               f"busy, period {period}", "one core busy", "quiet", 2.5, 2.0) for period in (16, 256)),
-    Target("memory-view", "memory added, layout view, against 8 bytes a row + O(P d) + 4 MB of the interpreter", "memory",
+    Target("memory-view", "memory added, layout view, against 8 bytes a row + O(P d) + 4 MB", "memory",
            "view", "view, promised", 1.0, unit="MB"),
     Target("memory-packed", "memory added, layout packed, against data + 8 bytes a row + O(P d) + 4 MB", "memory",
            "packed", "packed, promised", 1.0, unit="MB"),
