@@ -62,6 +62,15 @@ def test_a_run_tells_the_rule_how_it_is_made(problem):
     assert fl.local_sgd(problem, schedule=rule, **options, **facts).state.n_rounds == n_rounds
 
 
+def test_what_the_rule_says_of_the_run_holds_where_bind_is_not_told(problem):
+    batches = fl.RiskPeriod(0.1, batch_size=8, sampling="replacement").bind(problem, STEP, 16, 2000)
+    told = fl.RiskPeriod(0.1).bind(problem, STEP, 16, 2000, batch_size=8, sampling="replacement")
+    assert batches == told
+    assert batches != fl.RiskPeriod(0.1).bind(problem, STEP, 16, 2000, sampling="replacement")
+    reshuffled = fl.RiskPeriod(0.1).bind(problem, STEP, 16, 2000, batch_size=8)
+    assert reshuffled == fl.RiskPeriod(0.1, batch_size=8).bind(problem, STEP, 16, 2000) != told
+
+
 def test_shards_too_small_to_be_reshuffled_need_not_be_where_rows_are_replaced(problem):
     options = {"n_workers": 100, "n_steps": 200, "step_size": STEP, "schedule": fl.RiskPeriod(0.1)}
     assert fl.local_sgd(problem, sampling="replacement", **options).state.t == 200

@@ -40,6 +40,9 @@ def test_growing_post_local_and_listed_periods():
     assert lengths(fl.GrowingPeriod(1, power=0.5), 9) == [(1, 1), (2, 4)]
     rounds = [length for length, count in lengths(fl.GrowingPeriod(3, 0.5), 40) for _ in range(count)]
     assert rounds[:-1] == [int(np.ceil(3 * j**0.5)) for j in range(1, len(rounds))]
+    # 32^0.8 is 16, and 16.000000000000004 of a processor.
+    rounds = [length for length, count in lengths(fl.GrowingPeriod(1, 0.8), 2000) for _ in range(count)]
+    assert rounds[31] == 16
     assert lengths(fl.PostLocal(switch=3, period=4), 12) == [(1, 3), (4, 2), (1, 1)]
     assert lengths(fl.Periods([5, 1, 2]), 12) == [(5, 1), (1, 1), (2, 3)]
 

@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 
 import fastlsgd as fl
 from fastlsgd import _kernels
+from fastlsgd.averages import Average
 
 
 @pytest.fixture
@@ -24,6 +25,11 @@ def problem():
 
 def options(**more):
     return {"n_workers": 4, "n_steps": 60, "schedule": fl.FixedPeriod(7), "step_size": fl.Constant(0.05), **more}
+
+
+def test_a_tail_is_as_long_as_its_fraction_says():
+    """0.07 times 100 is 7.000000000000001 of a processor, which would be eight steps."""
+    assert 0.07 * 100 > 7 and Average.parse("tail:0.07", 100).begins_after == 93
 
 
 # ---- the ledger ----

@@ -23,6 +23,13 @@ def large_rows(n=1000, d=3, **options):
     return fl.Problem(X, X @ np.linspace(-1, 2, d) + rng.standard_normal(n), l2=1e-3, **options)
 
 
+def normal_rows(n=1000, d=3):
+    """Rows of which none is large: the mean has its say in the limit too."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, d))
+    return fl.Problem(X, X @ np.linspace(-1, 2, d) + rng.standard_normal(n), l2=1e-3)
+
+
 def growth(problem, eta, period, n_workers):
     """Spectral radius, a step, of what a round does to E w_i w_i' and E w_i w_j'; one worker's at infinity."""
     d, one = problem.n_params, np.eye(problem.n_params)
@@ -38,7 +45,7 @@ def growth(problem, eta, period, n_workers):
 
 
 def limit(problem, period, n_workers):
-    low, high = 0.0, 0.02
+    low, high = 0.0, 2.0
     for _ in range(40):
         middle = 0.5 * (low + high)
         low, high = (middle, high) if growth(problem, middle, period, n_workers) < 1 else (low, middle)
@@ -47,8 +54,9 @@ def limit(problem, period, n_workers):
 
 @pytest.mark.filterwarnings("ignore:.*encountered in matmul")
 @pytest.mark.parametrize("period", [1, 4, 16, 64, 256, math.inf])
-def test_the_limit_is_where_the_second_moment_of_a_round_grows_or_a_little_below(period):
-    problem = large_rows()
+@pytest.mark.parametrize("rows", [large_rows, normal_rows])
+def test_the_limit_is_where_the_second_moment_of_a_round_grows_or_a_little_below(rows, period):
+    problem = rows()
     true, constants = limit(problem, period, N_WORKERS), theory.estimate(problem)
     found = (
         least_squares_limit(theory.Expansion(problem), period, N_WORKERS),
@@ -57,6 +65,8 @@ def test_the_limit_is_where_the_second_moment_of_a_round_grows_or_a_little_below
     )
     # Exact at both ends; between them below it.
     least = {1: 0.99, 4: 0.93, math.inf: 0.999}.get(period, 0.84)
+    if rows is normal_rows:
+        least = {1: 0.97, 4: 0.82, math.inf: 0.999}.get(period, 0.92)
     assert all(least * true < one < 1.001 * true for one in found)
 
 

@@ -1,5 +1,6 @@
 """Streams: their bits, their distribution, the runs on them, and the objective they stand for."""
 
+import itertools
 import pickle
 import tracemalloc
 
@@ -9,6 +10,7 @@ from exact import Twin, normals, stream_rows
 from scipy import integrate, stats
 
 import fastlsgd as fl
+from fastlsgd.theory.streamed import mu_eff_of
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 KINDS = {
@@ -337,6 +339,18 @@ def test_an_adaptive_period_knows_the_constants_of_a_stream(stream, options):
         assert fl.AdaptivePeriod(word).bind(problem, step, 4, 100).mu == pytest.approx(estimated, rel=0.03)
     result = run(problem, schedule=fl.AdaptivePeriod("effective"))
     assert result.state.t > 0
+
+
+def test_the_effective_constant_of_rows_of_signs_is_that_of_all_their_rows():
+    """Entries of kurtosis 1 are signs: of three there are eight rows, and with l2 every one pulls at the optimum."""
+    stream = fl.GaussianStream(3, noise=0.1, kurtosis=1.0, w_star=[1.0, -2.0, 3.0], dtype=F64)
+    problem = fl.Problem(stream, l2=0.5)
+    delta = problem.optimum() - stream.w_star
+    rows = np.array(list(itertools.product([-1.0, 1.0], repeat=3))) * np.sqrt(stream.eigenvalues)
+    slopes = rows * (rows @ delta)[:, None]
+    covariance = np.cov(slopes.T, bias=True) + stream.noise**2 * np.diag(stream.eigenvalues)
+    expected = np.trace(covariance) / np.trace(np.linalg.solve(problem.hessian(delta), covariance))
+    assert mu_eff_of(problem) == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_effective_constant_of_a_linear_stream_is_the_mean_eigenvalue():
