@@ -1,5 +1,5 @@
 /* Row floor for one type T on one instruction set: a row's margin, its update, its way
- * into the cache. The only place that knows how dense rows lie.
+ * into the cache. Of all that steps, the only place that knows how dense rows lie.
  *
  * Included by isa_body.h with
  *   T            float or double: iterates, targets, arithmetic

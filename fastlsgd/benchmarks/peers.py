@@ -19,9 +19,10 @@ from .problems import check_learned, step
 class ScikitLearnSGD:
     """``SGDClassifier(average=True)``: one pass of the same loss, penalty, step and number of gradients.
 
-    Tuned: rows are read in the order in which they lie (``shuffle=False``; the data are drawn independently, so
-    their order is as random as any), which it does sooner than in its own random order; float32 in C order, which it
-    takes as it is; its search for NaN is left out (``assume_finite``). BLAS has one thread meanwhile: the fit gains
+    With ``shuffle`` rows come in its own random order, as its defaults have it and as the targets are set against;
+    without, as the rows "in order" beside them, in the order in which they lie (the data are drawn independently, so
+    that is as random as any), which it does sooner. Either way float32 in C order, which it takes as it is, and its
+    search for NaN is left out (``assume_finite``). BLAS has one thread meanwhile: the fit gains
     nothing from a second (its steps do not call BLAS), which would spin on for a tenth of a second behind it and
     take a core from whatever is timed next.
 

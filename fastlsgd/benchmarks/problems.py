@@ -29,7 +29,8 @@ def logistic(n_features: int, *, small: bool = False, dtype: str = "float32", lo
 
 
 def csr(*, small: bool = False, index: str = "int32") -> Problem:
-    """Return a logistic problem of CSR rows: 72 normal values each, of unit norm, in columns drawn uniformly.
+    """Return a logistic problem of CSR rows: 72 normal values each, of unit norm on average, in columns drawn
+    uniformly.
 
     Columns that a row draws twice are added, so a few rows hold fewer.
     """
@@ -49,7 +50,7 @@ def csr(*, small: bool = False, index: str = "int32") -> Problem:
 def step(problem: Problem) -> Constant:
     """Return the constant step of every side: well inside what is stable, the rows having unit entries.
 
-    CSR rows have unit norm.
+    CSR rows have unit norm on average.
     """
     if problem.is_sparse:
         return Constant(0.5)
