@@ -29,8 +29,7 @@ def logistic(n_features: int, *, small: bool = False, dtype: str = "float32", lo
 
 
 def csr(*, small: bool = False, index: str = "int32") -> Problem:
-    """Return a logistic problem of CSR rows: 72 normal values each, of unit norm on average, in columns drawn
-    uniformly.
+    """Return a logistic problem of CSR rows: 72 normal values each, of unit norm on average, in uniform columns.
 
     Columns that a row draws twice are added, so a few rows hold fewer.
     """
