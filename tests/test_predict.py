@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import fastlsgd as fl
 from fastlsgd import theory
 from fastlsgd.experiments.predicted import Setting, check_risk_period, compare_prediction
 from fastlsgd.theory.closure import Closure
+from fastlsgd.theory.doubt import Doubt
 from fastlsgd.theory.expansion import Expansion
+from fastlsgd.theory.path import follow
 from fastlsgd.theory.reshuffling import reshuffled_variance
 
 
@@ -166,6 +169,56 @@ def test_a_prediction_says_how_far_it_may_be_off_and_what_it_consists_of():
         assert found.excess == pytest.approx(found.bias + found.variance)
         assert found.n_rounds == 1
     assert (large.high - large.low) / large.excess > (small.high - small.low) / small.excess
+
+
+def test_what_two_predictions_share_is_no_doubt_of_their_ratio():
+    around, limit = known("digits")
+    often, rarely = (theory.predict(around, period, fl.Constant(0.5 * limit), 4, 20_000) for period in (1, 8))
+    ratio, off = rarely.ratio_to(often)
+    assert ratio == rarely.excess / often.excess
+    assert rarely.ratio_to(rarely) == (1.0, 0.0)
+    assert 0.0 < off < 0.5 * (rarely.high - rarely.excess) / often.excess
+
+
+def test_doubt_is_the_spread_of_what_may_be_left_out():
+    """Drawn as said; |B|^2 / 2 is the excess."""
+    rng = np.random.default_rng(0)
+    mean, beyond, other_mean, other_beyond = rng.standard_normal((4, 3))
+    doubt, other, z = Doubt(mean, beyond), Doubt(other_mean, other_beyond), NormalDist().inv_cdf(0.95)
+    half = lambda B: 0.5 * (B**2).sum(axis=-1)  # noqa: E731
+    own, shared = rng.standard_normal((2, 400_000, 3)) * np.abs([[beyond - other_beyond], [other_beyond]])
+    change = half(mean + rng.standard_normal((400_000, 3)) * beyond) - half(mean)
+    assert doubt.of_excess() == pytest.approx(z * np.sqrt((change**2).mean()), rel=0.01)
+    ratio = half(mean) / half(other_mean)
+    change = half(mean + shared + own) - ratio * half(other_mean + shared)
+    assert doubt.of_excess_beside(other, ratio) == pytest.approx(z * np.sqrt((change**2).mean()), rel=0.01)
+
+
+class OfSecondOrder(Expansion):
+    """Whose workers see no term of the mean gradient beyond second order in their spread."""
+
+    def averaged(self, delta, variance, kurtosis=None):
+        plain, small = self.gradient(delta), 1e-3
+        second_order = (self.gradient(delta, small * np.atleast_2d(variance).mean(axis=0)) - plain) / small
+        return plain + second_order, *super().averaged(delta, variance, kurtosis)[1:]
+
+
+@pytest.mark.parametrize("period", [1, 2, 64, None])
+@pytest.mark.parametrize("decaying", [False, True])
+def test_what_terms_beyond_second_order_move_is_what_would_change_without_them(decaying, period):
+    """From zero; where steps decay it is the spread far from the optimum that counts."""
+    around, limit = known("heavy")
+    etas, n = np.full(2_000, 0.1 * limit), 2_000
+    if decaying:
+        etas = np.minimum(0.2 * limit, limit / np.sqrt(np.arange(1, n + 1)))
+    start, period = -around.directions.T @ around.w_star, period or n
+    lengths = theory.round_lengths(period, 4, etas)
+    with_all, without = (
+        follow(Closure(model, 0.25), start, etas, lengths) for model in (around, OfSecondOrder(around.problem))
+    )
+    root = np.sqrt(around.eigenvalues)
+    found, exact = root * with_all.beyond, root * (with_all.mean - without.mean)
+    assert np.linalg.norm(found - exact) < 0.15 * np.linalg.norm(exact)
 
 
 def test_the_population_has_its_floor_on_top():

@@ -44,13 +44,11 @@ def test_no_word_is_given_where_the_prediction_itself_is_in_doubt(share):
     around = theory.Expansion(fl.Problem(X, y, loss="logistic", l2=1e-2))
     step = fl.Constant(share * theory.data_stability_limit(around))
     bound = fl.RiskPeriod(0.5, sampling="replacement").bind(around, step, 4, 2000)
-    longer = theory.predict(around, bound.period + 1, step, 4, 2000)
-    often = theory.predict(around, 1, step, 4, 2000).excess
-    assert longer.high > 1.5 * often  # so the next period is rightly left
-    if bound.period > 1:
-        chosen = theory.predict(around, bound.period, step, 4, 2000)
-        assert chosen.excess <= 1.5 * often
-        assert chosen.high <= max(1.5 * often, chosen.excess + 0.5 * often)
+    often, longer, chosen = (
+        theory.predict(around, period, step, 4, 2000) for period in (1, bound.period + 1, bound.period)
+    )
+    assert sum(longer.ratio_to(often)) > 1.5  # so the next period is rightly left
+    assert bound.period == 1 or sum(chosen.ratio_to(often)) <= 1.5
 
 
 def test_a_run_tells_the_rule_how_it_is_made(problem):
@@ -114,8 +112,24 @@ def test_the_period_is_the_longest_that_keeps_the_word(problem, where, epsilon):
     options = {"sampling": "replacement"} if where == "rows" else {}
     chosen = fl.RiskPeriod(epsilon).bind(model, step, 16, 4000, **options).period
 
-    def excess(period):
-        return theory.predict(around, period, step, 16, 4000, **options).excess
+    def at_most(period):
+        found, often = (theory.predict(around, each, step, 16, 4000, **options) for each in (period, 1))
+        return sum(found.ratio_to(often))
 
-    assert excess(chosen) <= (1.0 + epsilon) * excess(1) < excess(chosen + max(1, chosen // 16))
-    assert chosen > 4
+    assert at_most(chosen) <= 1.0 + epsilon < at_most(chosen + max(1, chosen // 16))
+    assert chosen >= 4
+
+
+def test_the_rule_leaves_room_for_the_doubt_of_the_ratio(problem):
+    """A rule that bound at a predicted ratio of 1 + epsilon took the longer period; of a stream there is no doubt."""
+    options = {"sampling": "replacement"}
+    around = theory.Expansion(problem)
+    chosen = fl.RiskPeriod(0.5, **options).bind(around, STEP, 16, 4000).period
+    often, found = (theory.predict(around, period, STEP, 16, 4000, **options) for period in (1, chosen))
+    ratio, off = found.ratio_to(often)
+    assert 0.0 < off < 0.1
+    assert ratio < 1.5 - off
+    longer = theory.predict(around, chosen + chosen // 8, STEP, 16, 4000, **options)
+    assert longer.excess / often.excess < 1.5 < sum(longer.ratio_to(often))
+    stream = fl.Problem(fl.GaussianStream(5))
+    assert theory.predict(stream, 64, STEP, 16, 1000).ratio_to(theory.predict(stream, 1, STEP, 16, 1000))[1] == 0.0

@@ -60,6 +60,8 @@ Matrix = npt.NDArray[np.float64]
 PHASES = (0.5 - np.sqrt(0.125), 0.5, 0.5 + np.sqrt(0.125))
 # Found when an iteration changes the spread by less than this part: at a moment of a run, and where it settles.
 FOUND, SETTLED, MOST_ITERATIONS = 2e-3, 1e-5, 300
+# Of predictions whose variance is so small a part of what it is, averages are of second order in the spread.
+SMALL = 1e-3
 # Of rounds in which so little decays, closed forms would cancel.
 NEAR = 0.01
 # The limit is found on so many rows.
@@ -206,6 +208,13 @@ class Closure:
             "without end; take a smaller step"
         )
 
+    def beyond(self, where: Where) -> Vector:
+        """Return what of the mean gradient there is of terms beyond second order in the spread."""
+        variance, around = where.row_spread[0].mean(axis=0), self.around
+        plain = around.gradient(where.centre)
+        second_order = (around.gradient(where.centre, SMALL * variance) - plain) / SMALL
+        return around.gradient(where.centre, *where.row_spread) - plain - second_order
+
     def _see(self, centre: Vector, spread: Matrix, row_spread: Vector) -> Seen:
         """Return what workers see whose predictions are spread so."""
         gradient, hessian, squares, fourth = self.around.averaged(centre, *row_spread)
@@ -232,10 +241,8 @@ class Closure:
         back = directions.T
         began, grew = (back @ matrices @ directions for matrices in (before.unaveraged, before.growth))
         fed = eta * np.array([back @ seen.noise @ directions, self._lost(seen, eta)])
-        unaveraged, growth = _driven(began, grew, fed, settles / eta, length)
-        centre, velocity = _driven(
-            back @ before.centre, back @ before.velocity, back @ seen.pull, eigenvalues, length
-        )
+        unaveraged, growth = driven(began, grew, fed, settles / eta, length)
+        centre, velocity = driven(back @ before.centre, back @ before.velocity, back @ seen.pull, eigenvalues, length)
 
         def spread_at(share: Matrix) -> Matrix:
             return directions @ (share[0] * unaveraged[0] + share[1] * growth[0] - unaveraged[1]) @ back
@@ -376,7 +383,7 @@ def settle(
     return closure.after(at_optimum, np.inf, eta, period, accuracy=SETTLED)
 
 
-def _driven(value: Vector, rate: Vector, source: Vector, decay: Vector, length: float) -> tuple[Vector, Vector]:
+def driven(value: Vector, rate: Vector, source: Vector, decay: Vector, length: float) -> tuple[Vector, Vector]:
     """Return x, and dx/ds, at the end of a length in which dx/ds = q - decay x, q linear, at its end ``source``.
 
     ``value`` and ``rate`` are x and dx/ds at its begin.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from .affine import Steps, at, diagonal_steps
-from .closure import Closure, Where
+from .closure import Closure, Where, driven
 from .stops import stops_of
 
 Vector = npt.NDArray[np.float64]
@@ -30,8 +30,8 @@ class Path:
         Mean over the steps of the workers' mean, less w*.
     covariance : array, shape (m, m)
         Of w_bar, of noise whose covariance is that of a gradient less ``Closure.cancels``.
-    row_spread : array, shape (2, n_rows)
-        Mean over the steps of the variance and the excess kurtosis of the sampled rows' predictions.
+    beyond : array, shape (m,)
+        What of ``mean`` is of terms beyond second order in the workers' spread.
     gathered : array, shape (m, m)
         What its last round has added to the covariance of a worker's iterate.
     end : Where
@@ -40,7 +40,7 @@ class Path:
 
     mean: Vector
     covariance: Matrix
-    row_spread: Matrix
+    beyond: Vector
     gathered: Matrix
     end: Where
 
@@ -61,7 +61,9 @@ def follow(closure: Closure, start: Vector, etas: Vector, lengths: npt.NDArray[n
     passed = np.concatenate([[0.0], np.cumsum(etas)])
     averaged = np.concatenate([[0], np.cumsum(lengths)])  # the steps after which workers are alike
     here, t, eta = closure.at(start, float(etas[0])), 0, float(etas[0])
-    total, row_spread = np.zeros_like(start), np.zeros_like(here.row_spread[:, 0])
+    # What terms beyond second order have moved the mean by goes its way as the mean does, in a Where of its own.
+    off = replace(here, centre=np.zeros_like(start), velocity=np.zeros_like(start))
+    total, beyond = np.zeros_like(start), np.zeros_like(start)
     fluctuation = at(np.zeros((len(start), 0)))
     last_round, gathered = n - int(lengths[-1]), np.zeros((len(start), len(start)))
     for next_t, next_eta, period in zip(stops.tolist(), sizes.tolist(), periods.tolist(), strict=True):
@@ -79,10 +81,20 @@ def follow(closure: Closure, start: Vector, etas: Vector, lengths: npt.NDArray[n
             first = max(t, last_round)
             part = (passed[first] - passed[t]) / length
             gathered = _gathered(closure, gathered, before, here, part, etas[first:next_t], lengths)
-        row_spread += share * 0.5 * (before.row_spread.mean(axis=1) + here.row_spread.mean(axis=1))
+        was, off = off, _driven_off(closure, off, here, length)
+        beyond += share * _mean_between(was, off, length, eta, next_eta)
         t, eta = next_t, next_eta
     # The sum over steps 1 .. n, against the integral from 0: for linear gradients exactly this.
-    return Path(total - (start - here.centre) / n, fluctuation.noise_s / n**2, row_spread, gathered, here)
+    return Path(total - (start - here.centre) / n, fluctuation.noise_s / n**2, beyond, gathered, here)
+
+
+def _driven_off(closure: Closure, off: Where, here: Where, length: float) -> Where:
+    """Return by how much terms beyond second order have moved the mean, a stop later."""
+    directions, back = here.seen.directions, here.seen.directions.T
+    centre, velocity = driven(
+        back @ off.centre, back @ off.velocity, -back @ closure.beyond(here), here.seen.eigenvalues, length
+    )
+    return replace(here, centre=directions @ centre, velocity=directions @ velocity)
 
 
 def _mean_between(before: Where, here: Where, length: float, eta: float, next_eta: float) -> Vector:

@@ -17,7 +17,7 @@ Derived for this package; an asymptotic formula, not a bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -32,6 +32,7 @@ from ..stepsizes import StepSize
 from ..stream_problem import StreamProblem
 from .closure import Closure
 from .dealt import Dealt
+from .doubt import Doubt
 from .expansion import Expansion
 from .path import Path, follow
 from .periods import interpolation
@@ -67,10 +68,13 @@ class Prediction:
         The two parts of the excess over the minimum of F: of the path of the mean, and of noise. With
         target="population" excess is their sum and the statistical floor.
     low, high : float
-        excess less and plus half of what the bias would change if only terms of second order in the workers' spread
-        were kept: how far the formula itself may be off. No statement about a single run.
+        How far the formula itself may be off, 1 in 20 to either side: what it leaves out is taken to move the mean
+        of w_bar as much as the terms beyond second order in the workers' spread that it keeps, nobody knows which way
+        (``doubt``). Not a bound, and no statement about a single run.
     n_rounds : int
         Averagings of the run.
+    doubt : Doubt
+        What low and high come from.
     """
 
     excess: float
@@ -81,6 +85,27 @@ class Prediction:
     low: float
     high: float
     n_rounds: int
+    doubt: Doubt = field(repr=False, compare=False)
+
+    def ratio_to(self, other: Prediction) -> tuple[float, float]:
+        """Return excess over that of another run on the problem, and how far this ratio may be off.
+
+        What both leave out alike cancels (``doubt``), as of two periods it nearly does.
+
+        Examples
+        --------
+        >>> import fastlsgd as fl
+        >>> X = np.random.default_rng(0).standard_normal((1000, 3))
+        >>> y = np.where(X[:, 0] + np.random.default_rng(1).logistic(size=1000) > 0, 1.0, -1.0)
+        >>> problem = fl.Problem(X, y, loss="logistic", l2=1e-2)
+        >>> rarely, often = (predict(problem, period, fl.Constant(0.1), 8, 5000) for period in (100, 1))
+        >>> ratio, off = rarely.ratio_to(often)
+        >>> 1.3 < ratio - off < rarely.excess / often.excess < ratio + off < 1.6
+        True
+        """
+        ratio = self.excess / other.excess if other.excess > 0.0 else 1.0
+        off = self.doubt.of_excess_beside(other.doubt, ratio)
+        return ratio, off / other.excess if other.excess > 0.0 else 0.0
 
 
 def predict(
@@ -200,9 +225,10 @@ def predict(
         consensus=parts.consensus,
         bias=parts.bias,
         variance=parts.variance,
-        low=max(0.0, excess - parts.doubt),
-        high=excess + parts.doubt,
+        low=max(0.0, excess - parts.doubt.of_excess()),
+        high=excess + parts.doubt.of_excess(),
         n_rounds=len(lengths),
+        doubt=parts.doubt,
     )
 
 
@@ -214,7 +240,7 @@ class _Parts:
     variance: float
     e2: float
     consensus: float
-    doubt: float
+    doubt: Doubt
 
 
 def _of_shards(
@@ -222,13 +248,13 @@ def _of_shards(
 ) -> _Parts:
     """Predict a run whose workers draw from shards that differ."""
     found = shard_moments(_dealt(around, len(weights)), start, lengths, etas, weights, batch_size)
-    hessian, change = around.hessian(found.mean), found.second_order - found.mean
+    hessian, root = around.hessian(found.mean), np.sqrt(around.eigenvalues)
     return _Parts(
         bias=float(around.problem.excess(around.w_star + around.directions @ found.mean, around.w_star)),
         variance=0.5 * float(np.trace(hessian @ found.covariance)),
         e2=float(around.eigenvalues**2 @ (np.diag(found.covariance) + found.mean**2)),
         consensus=found.consensus,
-        doubt=0.5 * (abs(float(found.mean @ hessian @ change)) + 0.5 * float(change @ hessian @ change)),
+        doubt=Doubt(root * found.mean, root * (found.mean - found.second_order)),
     )
 
 
@@ -394,14 +420,10 @@ class _Run:
         """The spread of the workers at the end of the last round."""
         return (1.0 + self.w2 - 2.0 / self.n_workers) * float(np.trace(self.path.gathered))
 
-    def doubt(self) -> float:
-        """Half of what the bias would change if only terms of second order in the spread were kept."""
-        around, path = self.around, self.path.mean
-        variance, kurtosis = self.path.row_spread
-        origin, small = np.zeros_like(path), 1e-3
-        second_order = around.gradient(origin, small * variance) / small
-        change = (second_order - around.gradient(origin, variance, kurtosis)) / around.eigenvalues
-        return 0.5 * (abs(float((around.eigenvalues * change) @ path)) + 0.5 * float(around.eigenvalues @ change**2))
+    def doubt(self) -> Doubt:
+        """What the doubt of the prediction comes from."""
+        root = np.sqrt(self.around.eigenvalues)
+        return Doubt(root * self.path.mean, root * self.path.beyond)
 
 
 def _mean_power(rho: Vector, n: float) -> Vector:

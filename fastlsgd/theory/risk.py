@@ -24,13 +24,15 @@ RATIO = math.sqrt(2.0)
 
 @dataclass(frozen=True)
 class RiskPeriod:
-    """The longest period whose predicted excess objective is within 1 + epsilon of that of period 1.
+    """The longest period whose predicted excess objective is, for all its doubt, within 1 + epsilon of period 1's.
 
-    All shorter ones that are tried (a factor sqrt(2) apart, then by halving the last gap) are within it as well.
+    The predicted ratio of the two and how far it may be off (``Prediction.ratio_to``) are together at most
+    1 + epsilon: what both predictions leave out alike cancels, and the rest, taken to be as large as the terms beyond
+    second order in the workers' spread that are kept, is held against the period. Without that room the word would be
+    broken wherever a ratio near 1 + epsilon is predicted too low.
+    All shorter periods that are tried (a factor sqrt(2) apart, then by halving the last gap) keep it as well.
     What is compared is the excess of w_bar, the average of all iterates, at the end, at the same step size, n_steps,
-    start, weights, batch and sampling, as ``predict`` has it: to second order in the step size, not guaranteed. A
-    period whose prediction may be off by more than epsilon of period 1 (``Prediction.high``), as at steps near the
-    stability limit and beyond it, is not taken unless it is within 1 + epsilon even so.
+    start, weights, batch and sampling, as ``predict`` has it: to second order in the step size, not guaranteed.
     (Derived for this package; not from a paper.)
 
     ``local_sgd`` tells the rule how its run is made; what cannot be predicted is refused: another average than
@@ -126,8 +128,7 @@ class RiskPeriod:
                 found = predicted(period)
             except ValueError:  # beyond what can be predicted, so nothing is promised
                 return False
-            doubtful = found.high > max(allowed, found.excess + self.epsilon * often.excess)
-            return found.excess <= allowed and not doubtful
+            return sum(found.ratio_to(often)) <= 1.0 + self.epsilon
 
         def predicted(period: int) -> Prediction:
             return predict(around, period, step_size, n_workers, n_steps, **options)
@@ -135,7 +136,6 @@ class RiskPeriod:
         if n_workers == 1:
             return OneShot()
         often = predicted(1)
-        allowed = (1.0 + self.epsilon) * often.excess
         kept, tried = 1, 2
         while tried < n_steps and keeps(tried):
             kept, tried = tried, max(tried + 1, round(tried * RATIO))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..problem import NoRowsError
 from ..stream_problem import StreamProblem
 from ..streams import QuadraticStream
+from .doubt import Doubt
 from .exact import consensus, exact_moments
 
 Vector = npt.NDArray[np.float64]
@@ -105,4 +106,5 @@ def exact_prediction(
     return {
         "excess": excess, "e2": float(moments.e2), "consensus": spread, "bias": bias,
         "variance": excess - bias, "low": excess, "high": excess, "n_rounds": len(lengths),
+        "doubt": Doubt(np.zeros_like(delta0), np.zeros_like(delta0)),
     }  # fmt: skip
