@@ -2,6 +2,7 @@
 
 import math
 import re
+import types
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 import fastlsgd as fl  # noqa: E402
 from fastlsgd import cli, datasets, reproduce, theory  # noqa: E402
-from fastlsgd.reproduce import figure, periods, real, running, steps  # noqa: E402
+from fastlsgd.reproduce import figure, periods, real, report, running, steps  # noqa: E402
 from fastlsgd.theory.period_limit import least_squares_limit  # noqa: E402
 
 POINT = {
@@ -75,7 +76,29 @@ def test_the_whole_job_writes_tables_pictures_and_a_page(made):
         assert sentence in shown
     for one in reproduce.select("ef"):
         assert one.claim in page
+    assert cells_of_a_line(page)
     assert "wrote" in result.stderr and "seconds" in result.stdout
+
+
+def cells_of_a_line(page):
+    """Whether every table of a page has as many cells in all its lines as in its rule."""
+    for block in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE):
+        lines = [len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()]
+        if len(set(lines)) != 1:
+            return False
+    return True
+
+
+def test_a_bar_within_a_cell_does_not_end_it():
+    frame = pd.DataFrame({"E |w|²": [1.0]}, index=pd.Index(["a"], name="k"))
+    assert report._markdown(frame) == [r"| k | E \|w\|² |", "| --- | --- |", "| a | 1.0 |"]
+
+
+@pytest.mark.parametrize("digits", [0.5, 2.0])
+def test_what_is_not_above_rounding_is_not_told_as_a_measurement(digits):
+    row = types.SimpleNamespace(excess=1e-20, excess_low=9e-21, excess_high=2e-20, resolution=digits * 1e-20)
+    shown = periods._excess(row)
+    assert shown == ("< 2.0e-20 (rounding)" if digits > 1 else periods._ratio(row, "excess"))
 
 
 @pytest.mark.parametrize("stem", ["e-periods", "f-steps"])

@@ -132,6 +132,8 @@ def measure(data: RealData, cells: Grid, request: Request) -> pandas.DataFrame:
         row |= {"ns_per_gradient": math.nan, "limit": limit, "beyond_half_limit": row["eta"] > 0.5 * limit}
         rows.append(_counted(row, method, data))
     rows += _lbfgs_rows(bench, rows)
+    for row in rows:
+        row["resolution"] = bench.lab.resolution
     # Last, as nothing may run beside it; the cells at the common step are the first rows.
     timed = bench.ns_per_gradient([cell.local for cell in cells.cells], "e: seconds")
     for row, ns in zip(rows, timed, strict=False):
@@ -199,6 +201,13 @@ def _at(rows: pandas.DataFrame, step: str, **where: Any) -> Any:
     for name, value in where.items():
         rows = rows[rows[name] == value]
     return rows.iloc[0]
+
+
+def _excess(row: Any, *, with_interval: bool = True) -> str:
+    """An excess in words; of one that is no more than what can be told of it, only that."""
+    if row.excess <= row.resolution:
+        return f"< {sig(row.resolution)} (rounding)"
+    return _ratio(row, "excess") if with_interval else sig(row.excess)
 
 
 def _ratio(row: Any, name: str = "ratio") -> str:
@@ -293,8 +302,9 @@ def _other_baselines(table: pandas.DataFrame) -> list[str]:
     for row in table[table.method == NEWTON].itertuples():
         richardson = table[(table.method == RICHARDSON) & (table.n_workers == row.n_workers)].iloc[0]
         out.append(
-            f"P = {row.n_workers}: one-shot averaging and one Newton step (a second round) leave {sig(row.excess)}; "
-            f"Richardson's extrapolation (twice the gradients, one round) {sig(richardson.excess)}."
+            f"P = {row.n_workers}: one-shot averaging and one Newton step (a second round) leave "
+            f"{_excess(row, with_interval=False)}; Richardson's extrapolation (twice the gradients, one round) "
+            f"{_excess(richardson, with_interval=False)}."
         )
     return out
 
@@ -354,17 +364,15 @@ def _side_by_side(table: pandas.DataFrame) -> pandas.DataFrame:
             {
                 "": "one-shot" if mine.one_shot else f"period {mine.period}",
                 "rounds": f"{mine.n_rounds:,}",
-                "common step": _ratio(at, "excess"),
+                "common step": _excess(at),
                 "own step": sig(mine.eta),
-                "there": _ratio(mine, "excess"),
-                "large mini-batch": math.nan if twin is None else _ratio(twin, "excess"),
-                "L-BFGS": sig(full.excess),
+                "there": _excess(mine),
+                "large mini-batch": math.nan if twin is None else _excess(twin),
+                "L-BFGS": _excess(full, with_interval=False),
             }
         )
     for row in table[table.method.isin([RICHARDSON, NEWTON])].itertuples():
-        found.append(
-            {"": row.method, "rounds": f"{row.n_rounds:,}", "own step": sig(row.eta), "there": _ratio(row, "excess")}
-        )
+        found.append({"": row.method, "rounds": f"{row.n_rounds:,}", "own step": sig(row.eta), "there": _excess(row)})
     return need_pandas().DataFrame(found).set_index("")
 
 

@@ -69,7 +69,8 @@ def _cells(frame: pandas.DataFrame) -> list[list[str]]:
 
 def _markdown(frame: pandas.DataFrame) -> list[str]:
     head, *rows = _cells(frame)
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    plain = ([cell.replace("|", r"\|") for cell in row] for row in (head, ["---"] * len(head), *rows))
+    return [f"| {' | '.join(row)} |" for row in plain]
 
 
 def page(outcomes: Sequence[Outcome], request: Request) -> str:

@@ -125,8 +125,8 @@ def predict(
 ) -> Prediction:
     """Predict the excess objective of w_bar, from the problem alone.
 
-    F(w* + B) - F* + (1/2) tr F''(w* + B) C: the bias B of the mean path, the covariance C of noise averaged over steps
-    and workers. (Derived for this package; asymptotic, not a bound.)
+    F(w* + B) - F* + (1/2) tr F''(w* + B) C: the bias B of the mean path, the covariance C of noise averaged over
+    steps and workers. (Derived for this package; asymptotic, not a bound.)
 
     Parameters
     ----------
