@@ -16,7 +16,8 @@ from ..stream_problem import StreamProblem
 from .expansion import Expansion
 from .predict import Prediction, predict
 
-# Rows that stand for all of them while periods are tried; the ratio of two predictions needs no more.
+# Rows that stand for all of them while periods are tried. The doubt leaves out their error: flights13_late, P = 64,
+# decaying steps, period 18 is predicted at 1.070 from so many and at 1.061 from 20,000, and measures 1.050.
 TRIED_ROWS = 5_000
 # Two neighbours among the periods tried.
 RATIO = math.sqrt(2.0)
