@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 import fastlsgd as fl
 from fastlsgd import theory
+from fastlsgd.theory import eigenbasis
 from fastlsgd.theory.representatives import inclusion, representatives
 from fastlsgd.theory.rows import sizes
 
@@ -30,6 +31,25 @@ def test_a_small_sample_has_the_stability_limit_of_all_rows(as_rows):
     problem = with_a_rare_feature(as_rows=as_rows)
     sampled, whole = (theory.data_stability_limit(theory.Expansion(problem, n)) for n in (SAMPLE, N))
     assert sampled == pytest.approx(whole, rel=0.05)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_limit_of_a_problem_is_that_of_all_its_rows(batch_size, monkeypatch):
+    monkeypatch.setattr(
+        eigenbasis, "LIMIT_ROWS", SAMPLE
+    )  # else there would be nothing that it begins with a sample of
+    problem = with_a_rare_feature(20.0)
+    of_all = theory.data_stability_limit(theory.Expansion(problem, N), batch_size)
+    assert theory.data_stability_limit(problem, batch_size) == pytest.approx(of_all, rel=2e-3)
+
+
+def test_the_limit_of_an_expansion_is_of_the_rows_as_drawn():
+    """Moved ones have the Hessian of all rows; their limits are 1.00 to 1.37 of it where these have 0.86 to 1.04."""
+    problem = with_a_rare_feature(20.0)
+    around = theory.Expansion(problem, 50)
+    limit = theory.data_stability_limit(around)
+    around.rows = np.full_like(around.rows, np.nan)
+    assert theory.data_stability_limit(around) == limit
 
 
 @pytest.mark.parametrize("sampling", ["replacement", "reshuffle"])

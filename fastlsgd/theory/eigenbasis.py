@@ -98,18 +98,25 @@ class Eigenbasis:
             total += (at.third * form(block, spread)) @ block
         return total / self.problem.n_samples
 
-    def limit(self) -> tuple[float, float, Matrix]:
-        """Return bounds of the stability limit, proved for these rows, and the spread that grows beyond it."""
+    def limit(self, batch_size: int = 1) -> tuple[float, float, Matrix]:
+        """Return bounds of the stability limit, proved for these rows, and the spread that grows beyond it.
+
+        Of steps of ``batch_size`` rows: what they add to H A H is so much less.
+        """
         most = max(1, min(LIMIT_ROWS, LIMIT_ENTRIES // len(self.eigenvalues)))
         if self.problem.n_samples <= most:
             held = list(self.blocks())
-            return second_moment_limit(self.eigenvalues, lambda spread: self._image(spread, held))
+            return second_moment_limit(self.eigenvalues, lambda spread: self._of_batch(spread, held, batch_size))
         sample = list(self.blocks(some_of(self.problem, drawn(self.problem, most, seed=0))))
         return second_moment_limit(
             self.eigenvalues,
-            lambda spread: self._image(spread, self.blocks()),
-            lambda spread: self._image(spread, sample),
+            lambda spread: self._of_batch(spread, self.blocks(), batch_size),
+            lambda spread: self._of_batch(spread, sample, batch_size),
         )
+
+    def _of_batch(self, spread: Matrix, blocks: Iterable[Block], batch_size: int) -> Matrix:
+        mean = np.outer(self.eigenvalues, self.eigenvalues) * spread
+        return mean + (self._image(spread, blocks) - mean) / batch_size
 
     def _image(self, spread: Matrix, blocks: Iterable[Block]) -> Matrix:
         """Return E[G A G], G = s l'' x x' + R: mean over the rows of these blocks."""

@@ -142,6 +142,7 @@ class Expansion:
             self._weights = problem.sample_weight[chosen].astype(np.float64)
         self.rows = block @ self.directions
         self._curvature = loss.d2loss(self._margins)
+        self._as_drawn = self.rows
         if len(chosen) < problem.n_samples and not self.is_quadratic:
             self._have_hessian()
 
@@ -164,7 +165,7 @@ class Expansion:
         is_near = (values > 1.0 / MOST_OFF) & (values < MOST_OFF)
         turn = turn[:, is_near]
         added = own @ (turn * (values[is_near] ** -0.5 - 1.0)) @ turn.T
-        self.rows += ((added * root) @ directions.T) * scale
+        self.rows = self.rows + ((added * root) @ directions.T) * scale
 
     @property
     def is_quadratic(self) -> bool:
@@ -271,10 +272,14 @@ class Expansion:
         return drawn, share, scale, table
 
     def added_noise(self, spread: Matrix) -> Matrix:
-        """Return E l''^2 (x' A x) x x' - D A D: what a small spread A adds to the noise's covariance; linear in A."""
+        """Return E l''^2 (x' A x) x x' - D A D: what a small spread A adds to the noise's covariance; linear in A.
+
+        Of the rows as they were drawn: moved ones have the second moments of all rows, and fourth ones further off.
+        """
         data_hessian = np.diag(self.eigenvalues) - self.penalty
         weight = (self._weights * self._curvature) ** 2
-        return self._mean_of_rows(weight * form(self.rows, spread)) - data_hessian @ spread @ data_hessian
+        rows = self._as_drawn
+        return self._mean_of_rows(weight * form(rows, spread), rows) - data_hessian @ spread @ data_hessian
 
     def _dloss(self, z: Vector) -> Vector:
         return np.asarray(self.problem.loss.dloss(z, self._targets))
@@ -312,10 +317,11 @@ class Expansion:
                     total += by * value
         return sums
 
-    def _mean_of_rows(self, weight: Vector) -> Matrix:
-        by, total = self._stand_for * weight, np.zeros((self.rows.shape[1],) * 2)
+    def _mean_of_rows(self, weight: Vector, rows: Matrix | None = None) -> Matrix:
+        rows = self.rows if rows is None else rows
+        by, total = self._stand_for * weight, np.zeros((rows.shape[1],) * 2)
         # So many rows at a time stay in the cache, with what they are multiplied to.
         for begin in range(0, len(by), NEAR_BY):
-            block = self.rows[begin : begin + NEAR_BY]
+            block = rows[begin : begin + NEAR_BY]
             total += (block * by[begin : begin + NEAR_BY, None]).T @ block
         return total / len(by)
