@@ -123,7 +123,9 @@ def test_least_squares_has_its_exact_moments(order, schedule, decaying, w0, opti
     assert found.e2 == pytest.approx(np.trace(H @ exact.second_bar @ H), rel=0.01)
     assert found.low == found.excess == found.high
     if "weights" not in options:
-        assert found.consensus == pytest.approx(exact.consensus, rel=0.02)
+        # The spread is iterated for until it changes by 2e-3: how often depends on the last bit of eta, and that
+        # is up to 2% of what the workers of a worst shard end at.
+        assert found.consensus == pytest.approx(exact.consensus, rel=0.03)
 
 
 def test_equal_shards_are_predicted_as_draws_from_all_rows():

@@ -440,6 +440,7 @@ def data_stability_limit(problem: Problem | Expansion, batch_size: int = 1) -> f
     """
     batch_size = arguments.whole("batch_size", batch_size)
     if not isinstance(problem, Expansion):
+        arguments.a_problem(problem)
         at = Eigenbasis(problem, problem.optimum())
         with one_blas_thread(len(at.eigenvalues)):
             return at.limit(batch_size)[1]
