@@ -775,7 +775,7 @@ def _solve(hessian: np.ndarray, gradient: Vector) -> Vector:
 def _check_targets(y: Any, X: Any, loss: Loss) -> np.ndarray:
     if not loss.is_binary:
         return check_column("y", y, X)
-    labels = np.asanyarray(y)  # check_column refuses what is masked
+    labels = np.asarray(y)
     want = f"y must hold the labels -1 and +1 for the {loss.name} loss, got "
     if labels.dtype.kind in "OSUT":
         if labels.dtype.kind == "O" and all(isinstance(label, numbers.Real) for label in labels.flat):

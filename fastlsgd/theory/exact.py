@@ -188,9 +188,12 @@ def consensus(
     first = len(eta) - int(lengths[-1])
     start = _start(delta0, len(eigenvalues))
     walk = _walk(eigenvalues, start, lengths, eta, w2, variance, 0, np.array([first, len(eta)]))
-    (_, _, mean, _), (_, worker, _, _) = ((t, before, m.copy(), q) for t, before, m, q in walk)
-    left = np.prod(1.0 - np.outer(eta[first:], eigenvalues), axis=0) ** 2 @ mean
-    return max(0.0, (worker - float(left)) * (1.0 + w2 - 2.0 / len(weights)))
+    _, _, mean, _ = next(walk)
+    begin = np.sqrt(mean)  # before the walk goes on, which changes it
+    _, worker, _, _ = next(walk)
+    none = (np.zeros_like(eigenvalues), None, None)
+    _, left, _, _ = next(_walk(eigenvalues, begin, lengths[-1:], eta[first:], w2, none, 0, lengths[-1:]))
+    return max(0.0, (worker - left) * (1.0 + w2 - 2.0 / len(weights)))
 
 
 def _walk(
